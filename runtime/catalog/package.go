@@ -1,0 +1,36 @@
+// Package catalog knows the component packages installed under plugins/: their descriptors, their files' digests, and
+// which of them are fit to be started. It must not know profiles, plans or processes.
+package catalog
+
+import (
+	"io/fs"
+
+	"carbonado.dev/carbonado/runtime/component"
+)
+
+// Package is one installed version of a component. It is read-only once made.
+type Package struct {
+	// Name and Version are the folder's: plugins/Name/Version.
+	Name, Version string
+	// Descriptor is what its component.yaml says; nil where it cannot be read (Cause says why).
+	Descriptor *component.Descriptor
+	// Dir is the absolute path of plugins/Name/Version.
+	Dir string
+	// Digest is the SHA-256, hexadecimal, of its package.lock: the identity of the package.
+	Digest string
+	// Files are its files with the digests recorded at install, by path.
+	Files []File
+	// Cause says why the package must not be started; nil if it may.
+	Cause *component.Cause
+}
+
+// File is one file of a package as recorded at install.
+type File struct {
+	// Path within the package, with slashes.
+	Path string
+	// SHA256 is hexadecimal.
+	SHA256 string
+	Size   int64
+	// Mode has the permission bits.
+	Mode fs.FileMode
+}

@@ -1,0 +1,161 @@
+package component
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// Descriptor is what component.yaml says, checked. It is read-only once made; runtime/catalog makes it.
+type Descriptor struct {
+	// Name is the component's name and the name of its flag: -Ddisable<Name>=true.
+	Name    string
+	Version *semver.Version
+	Summary string
+	// Executable is the path of the executable within the package, with slashes.
+	Executable string
+	Provides   []Provide
+	Requires   []Require
+	Deploys    []Deploy
+	// Config is the JSON Schema of the component's configuration: an object, `{}` if the component has none.
+	Config     json.RawMessage
+	CLI        []Verb
+	Ports      []Port
+	Shares     []Share
+	Uses       []Use
+	StartLevel int
+	Resources  Resources
+	Restart    Restart
+	// Privileges the component asks for, for example "tls.server".
+	Privileges []string
+	// Required: the host stops if this component cannot run.
+	Required bool
+	// File is the descriptor's own path, for messages.
+	File string
+}
+
+// Provide is one service that the component offers.
+type Provide struct {
+	// Service is the full name of the contract.
+	Service string
+	Version *semver.Version
+	// Contract is the FileDescriptorSet within the package, or empty.
+	Contract   string
+	Properties map[string]string
+	// Dynamic: the component publishes registrations itself, with more properties than stand here.
+	Dynamic bool
+	Ranking int
+	// Exported: other nodes may use it.
+	Exported bool
+	Line     int
+}
+
+// Cardinality says how many providers a reference needs at least and takes at most.
+type Cardinality struct {
+	Min int
+	// Max is the most bound at once; Many is no limit.
+	Max int
+}
+
+// Many is Cardinality.Max without limit.
+const Many = -1
+
+// The cardinalities of this release.
+var (
+	Optional  = Cardinality{0, 1}
+	Mandatory = Cardinality{1, 1}
+	Multiple  = Cardinality{0, Many}
+)
+
+func (c Cardinality) String() string {
+	switch {
+	case c.Max == Many && c.Min == 0:
+		return "0..n"
+	case c.Max == Many:
+		return "1..n"
+	case c.Min == 0:
+		return "0..1"
+	}
+	return "1..1"
+}
+
+// Require is one reference of the component.
+type Require struct {
+	// Name is how the component's code calls the reference.
+	Name    string
+	Service string
+	// Versions is the range of contract versions that will do; nil is any.
+	Versions    *Range
+	Cardinality Cardinality
+	// Filter: a provider must have each of these properties with this value.
+	Filter map[string]string
+	Line   int
+}
+
+// Deploy is one type of artifact that the component takes.
+type Deploy struct {
+	Type string
+	// Directory below repository/deployment/server.
+	Directory string
+	// Suffix of the files, with its dot.
+	Suffix string
+}
+
+// Verb is one command that the package adds to the command line.
+type Verb struct {
+	Verb    string
+	Summary string
+}
+
+// Port is a TCP port that the kernel opens and hands over; the port offset is added by the kernel.
+type Port struct {
+	Name string
+	Port int
+	// Host to listen on; empty is every address.
+	Host string
+}
+
+// Share is a folder in the component's data folder that other components may use.
+type Share struct {
+	Name string
+	// Write: users of it may write there.
+	Write bool
+}
+
+// Use names a share of another component.
+type Use struct {
+	Component string
+	Share     string
+}
+
+func (u Use) String() string { return u.Component + "/" + u.Share }
+
+// Resources is the component's budget. Zero is the default of the supervisor.
+type Resources struct {
+	// Memory in bytes.
+	Memory int64
+	// CPU in thousandths of a core.
+	CPU int64
+	// Files that may be open at once.
+	Files int64
+}
+
+// Restart is the restart budget: so many crashes per so much time.
+type Restart struct {
+	Budget int
+	Per    time.Duration
+}
+
+// DefaultRestart holds where a descriptor says nothing.
+var DefaultRestart = Restart{Budget: 5, Per: 10 * time.Minute}
+
+// HasPrivilege tells whether the descriptor asks for a privilege.
+func (d *Descriptor) HasPrivilege(name string) bool {
+	for _, p := range d.Privileges {
+		if p == name {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,220 @@
+package registry
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// EventKind says what happened to a tracked service.
+type EventKind uint8
+
+const (
+	// Added: it came, or began to match.
+	Added EventKind = iota + 1
+	// Modified: its properties, its ranking, its suspension or its generation changed.
+	Modified
+	// Removed: it went for good, or ceased to match.
+	Removed
+)
+
+func (k EventKind) String() string {
+	switch k {
+	case Added:
+		return "added"
+	case Modified:
+		return "modified"
+	case Removed:
+		return "removed"
+	}
+	return "unknown"
+}
+
+// Event is one change as a tracker sees it. Several changes of one service that come while the tracker is busy are one
+// event: what counts is what is. Service is its latest, on Removed its last, form.
+type Event struct {
+	Kind    EventKind
+	Service Service
+}
+
+// Tracking follows the services that a query means. The tracker is called by one goroutine that the tracking owns: first
+// with Added for each service present, the best first, then with each change, in order, without a gap and without a
+// duplicate. It may call the registry, but not Close or Sync of its own tracking.
+type Tracking struct {
+	registry *Registry
+	query    Query
+	tracker  func(Event)
+	done     chan struct{} // closed when the goroutine has ended
+
+	mu   sync.Mutex // guards what follows; taken after Registry.mu where both are
+	cond *sync.Cond
+	// told is what the tracker knows: the services it was given and not told to forget.
+	told map[uint64]Service
+	// waiting is the latest form of services with news, or absent = true; order is the order of their first news.
+	waiting map[uint64]news
+	order   []uint64
+	busy    bool // the tracker is being called
+	closed  bool
+}
+
+type news struct {
+	service Service
+	gone    bool
+}
+
+// Track starts to follow the services that q means. Close it.
+func (r *Registry) Track(q Query, tracker func(Event)) *Tracking {
+	t := &Tracking{
+		registry: r, query: q, tracker: tracker, done: make(chan struct{}),
+		told: map[uint64]Service{}, waiting: map[uint64]news{},
+	}
+	t.cond = sync.NewCond(&t.mu)
+	r.mu.Lock()
+	for _, s := range r.find(q) {
+		t.put(s, false)
+	}
+	r.trackings[t] = struct{}{}
+	r.mu.Unlock()
+	go t.run()
+	return t
+}
+
+// tell puts a change before every tracking that it concerns. Called under Registry.mu, so that all see the same order.
+func (r *Registry) tell(old, now *Service) {
+	for t := range r.trackings {
+		was := old != nil && t.query.Matches(*old)
+		is := now != nil && t.query.Matches(*now)
+		switch {
+		case is:
+			t.put(now.copy(), false)
+		case was && now != nil:
+			t.put(now.copy(), true)
+		case was:
+			t.put(old.copy(), true)
+		}
+	}
+}
+
+func (t *Tracking) put(s Service, gone bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.waiting[s.ID]; !ok {
+		t.order = append(t.order, s.ID)
+	}
+	t.waiting[s.ID] = news{s, gone}
+	t.cond.Broadcast()
+}
+
+func (t *Tracking) run() {
+	defer close(t.done)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for {
+		for len(t.order) == 0 && !t.closed {
+			t.cond.Wait()
+		}
+		if t.closed {
+			return
+		}
+		ev, ok := t.take()
+		if !ok {
+			t.cond.Broadcast()
+			continue
+		}
+		t.busy = true
+		t.mu.Unlock()
+		t.tracker(ev)
+		t.mu.Lock()
+		t.busy = false
+		t.cond.Broadcast()
+	}
+}
+
+// take turns the oldest news into an event; false if the tracker need not know. Called under mu.
+func (t *Tracking) take() (Event, bool) {
+	id := t.order[0]
+	t.order = t.order[1:]
+	n := t.waiting[id]
+	delete(t.waiting, id)
+	_, known := t.told[id]
+	switch {
+	case n.gone && known:
+		delete(t.told, id)
+		return Event{Removed, n.service}, true
+	case n.gone:
+		return Event{}, false
+	case known:
+		t.told[id] = n.service
+		return Event{Modified, n.service}, true
+	}
+	t.told[id] = n.service
+	return Event{Added, n.service}, true
+}
+
+// Services lists what the tracker has been told of, the best first.
+func (t *Tracking) Services() []Service {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]Service, 0, len(t.told))
+	for _, s := range t.told {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, Better)
+	return out
+}
+
+// Sync waits until the tracker has handled every change made before the call, or until ctx ends.
+func (t *Tracking) Sync(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.cond.Broadcast()
+	})
+	defer stop()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for (len(t.order) > 0 || t.busy) && !t.closed {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		t.cond.Wait()
+	}
+	return nil
+}
+
+// Close ends the tracking and waits for a call of the tracker that is under way. No call comes after it. Closing twice is
+// no error.
+func (t *Tracking) Close() {
+	t.registry.mu.Lock()
+	delete(t.registry.trackings, t)
+	t.registry.mu.Unlock()
+	t.mu.Lock()
+	t.closed = true
+	t.cond.Broadcast()
+	t.mu.Unlock()
+	<-t.done
+}
+
+// Await waits until at least count services that q means are there and not suspended, and gives them, the best first. When
+// ctx ends it gives those that are there and ctx's error.
+func (r *Registry) Await(ctx context.Context, q Query, count int) ([]Service, error) {
+	changed := make(chan struct{}, 1)
+	t := r.Track(q, func(Event) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	defer t.Close()
+	for {
+		have := slices.DeleteFunc(r.Find(q), func(s Service) bool { return s.Suspended })
+		if len(have) >= count {
+			return have, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return have, ctx.Err()
+		}
+	}
+}
