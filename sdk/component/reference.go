@@ -1,0 +1,457 @@
+package component
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
+	"carbonado.dev/sdk/service"
+)
+
+const (
+	// defaultDeadline bounds unary calls whose context has none.
+	defaultDeadline = 30 * time.Second
+	// retryPause is the least time between two tries of an idempotent call; a new provider ends it early.
+	retryPause = 10 * time.Millisecond
+)
+
+// Refs is all providers of one reference, best first: highest ranking, then oldest registration.
+type Refs struct {
+	name string
+	ctx  context.Context
+
+	// mu guards all below.
+	mu      sync.Mutex
+	bound   []*Bound
+	changed chan struct{} // closed and renewed at each change
+}
+
+// Bound is one provider of a reference. Its generation is swapped beneath it when the provider restarts; calls wait meanwhile.
+type Bound struct {
+	refs     *Refs
+	id       uint64
+	service  string
+	provider string
+
+	// mu guards all below.
+	mu         sync.Mutex
+	generation uint64
+	props      map[string]string
+	ranking    int32
+	conn       *providerConn // nil while suspended
+	gone       bool
+	changed    chan struct{}
+}
+
+// providerConn is a connection to one generation of a provider. It closes when it is retired and its last call has ended.
+type providerConn struct {
+	*grpc.ClientConn
+	token string
+
+	mu      sync.Mutex
+	calls   int
+	retired bool
+}
+
+func (p *providerConn) acquire() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.retired {
+		return false
+	}
+	p.calls++
+	return true
+}
+
+func (p *providerConn) release() {
+	p.mu.Lock()
+	p.calls--
+	last := p.retired && p.calls == 0
+	p.mu.Unlock()
+	if last {
+		p.ClientConn.Close()
+	}
+}
+
+func (p *providerConn) retire() {
+	p.mu.Lock()
+	already := p.retired
+	p.retired = true
+	idle := p.calls == 0
+	p.mu.Unlock()
+	if idle && !already {
+		p.ClientConn.Close()
+	}
+}
+
+// Ref is a reference to the best provider, whichever that is at the time of a call. It is a grpc.ClientConnInterface.
+type Ref struct{ refs *Refs }
+
+// Ref is the reference of that name under `requires`. Calls wait, up to their deadline, while there is no provider or it is being
+// restarted; idempotent calls are repeated on Unavailable until then. Unary calls without a deadline get 30 s.
+func (c *C) Ref(name string) *Ref { return &Ref{c.Refs(name)} }
+
+// Kernel is the reference to the kernel's own services (sdk/proto/carbonado/kernel/v1). Every component has it.
+func (c *C) Kernel() *Ref { return c.Ref("kernel") }
+
+// Refs is the set of all providers of the reference of that name.
+func (c *C) Refs(name string) *Refs {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.refs[name]
+	if r == nil {
+		r = &Refs{name: name, ctx: c.ctx, changed: make(chan struct{})}
+		c.refs[name] = r
+	}
+	return r
+}
+
+// All is a snapshot, best first; providers that are being restarted are in it.
+func (rs *Refs) All() []*Bound {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return slices.Clone(rs.bound)
+}
+
+// Watch calls f with the present providers and again after each change, until ctx ends. Changes may be joined.
+func (rs *Refs) Watch(ctx context.Context, f func([]*Bound)) {
+	for {
+		rs.mu.Lock()
+		all, changed := slices.Clone(rs.bound), rs.changed
+		rs.mu.Unlock()
+		f(all)
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (rs *Refs) touch() {
+	slices.SortStableFunc(rs.bound, func(a, b *Bound) int {
+		return cmp.Or(cmp.Compare(b.rank(), a.rank()), cmp.Compare(a.id, b.id))
+	})
+	close(rs.changed)
+	rs.changed = make(chan struct{})
+}
+
+func (b *Bound) rank() int32 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ranking
+}
+
+// Bound reports whether there is a provider that is not being restarted.
+func (r *Ref) Bound() bool {
+	for _, b := range r.refs.All() {
+		if b.up() {
+			return true
+		}
+	}
+	return false
+}
+
+// Changed is closed at the next change of providers.
+func (r *Ref) Changed() <-chan struct{} {
+	r.refs.mu.Lock()
+	defer r.refs.mu.Unlock()
+	return r.refs.changed
+}
+
+// Provider is the name of the component that a call would go to; empty if none.
+func (r *Ref) Provider() string {
+	if all := r.refs.All(); len(all) > 0 {
+		return all[0].provider
+	}
+	return ""
+}
+
+// best waits for a provider, suspended or not.
+func (r *Ref) best(ctx context.Context) (*Bound, error) {
+	for {
+		r.refs.mu.Lock()
+		var first *Bound
+		if len(r.refs.bound) > 0 {
+			first = r.refs.bound[0]
+		}
+		changed := r.refs.changed
+		r.refs.mu.Unlock()
+		if first != nil {
+			return first, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ErrUnbound.New("reference %s has no provider", r.refs.name)
+		case <-r.refs.ctx.Done():
+			return nil, ErrUnbound.New("reference %s: this component stops", r.refs.name)
+		}
+	}
+}
+
+// Invoke makes a unary call on the best provider.
+func (r *Ref) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	for {
+		b, err := r.best(ctx)
+		if err != nil {
+			return err
+		}
+		err = b.Invoke(ctx, method, args, reply, opts...)
+		if !b.isGone() || ctx.Err() != nil || status.Code(err) != codes.Unavailable {
+			return err
+		}
+	}
+}
+
+// NewStream opens a stream on the best provider.
+func (r *Ref) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	b, err := r.best(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return b.NewStream(ctx, desc, method, opts...)
+}
+
+func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, defaultDeadline)
+}
+
+// ID is the registry's number of the service: the same over restarts of its provider.
+func (b *Bound) ID() uint64 { return b.id }
+
+// Service is the full name of the contract.
+func (b *Bound) Service() string { return b.service }
+
+// Provider is the name of the component that provides it.
+func (b *Bound) Provider() string { return b.provider }
+
+// Generation is the provider's process generation.
+func (b *Bound) Generation() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.generation
+}
+
+// Properties are the registration's.
+func (b *Bound) Properties() map[string]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.props)
+}
+
+func (b *Bound) up() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.conn != nil
+}
+
+func (b *Bound) isGone() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.gone
+}
+
+// acquire waits for a connection. The caller must release it.
+func (b *Bound) acquire(ctx context.Context) (*providerConn, error) {
+	for {
+		b.mu.Lock()
+		conn, gone, changed := b.conn, b.gone, b.changed
+		b.mu.Unlock()
+		switch {
+		case gone:
+			return nil, ErrUnbound.New("provider %s of %s is gone", b.provider, b.service)
+		case conn != nil && conn.acquire():
+			return conn, nil
+		case conn != nil:
+			continue // retired in this moment: look again
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ErrUnbound.New("provider %s of %s is being restarted", b.provider, b.service)
+		case <-b.refs.ctx.Done():
+			return nil, ErrUnbound.New("reference %s: this component stops", b.refs.name)
+		}
+	}
+}
+
+// Invoke makes a unary call on this provider.
+func (b *Bound) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	for {
+		conn, err := b.acquire(ctx)
+		if err != nil {
+			return err
+		}
+		err = conn.Invoke(service.WithToken(ctx, conn.token), method, args, reply, opts...)
+		conn.release()
+		if status.Code(err) != codes.Unavailable || !repeatable(method) || ctx.Err() != nil {
+			return err
+		}
+		b.mu.Lock()
+		changed := b.changed
+		b.mu.Unlock()
+		select {
+		case <-changed:
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// NewStream opens a stream on this provider. The connection stays open until the stream has ended.
+func (b *Bound) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	conn, err := b.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := conn.NewStream(service.WithToken(ctx, conn.token), desc, method, opts...)
+	if err != nil {
+		conn.release()
+		return nil, err
+	}
+	context.AfterFunc(s.Context(), conn.release)
+	return s, nil
+}
+
+var repeatableMethods sync.Map // full method -> bool
+
+// repeatable reports whether the method's idempotency level allows a second try.
+func repeatable(method string) bool {
+	if v, ok := repeatableMethods.Load(method); ok {
+		return v.(bool)
+	}
+	yes := false
+	name := protoreflect.FullName(replaceSlashes(method))
+	if d, err := protoregistry.GlobalFiles.FindDescriptorByName(name); err == nil {
+		if m, ok := d.(protoreflect.MethodDescriptor); ok {
+			if o, ok := m.Options().(*descriptorpb.MethodOptions); ok {
+				switch o.GetIdempotencyLevel() {
+				case descriptorpb.MethodOptions_NO_SIDE_EFFECTS, descriptorpb.MethodOptions_IDEMPOTENT:
+					yes = true
+				}
+			}
+		}
+	}
+	repeatableMethods.Store(method, yes)
+	return yes
+}
+
+// replaceSlashes turns "/a.b.Service/Method" into "a.b.Service.Method".
+func replaceSlashes(method string) string {
+	out := []byte(method)
+	if len(out) > 0 && out[0] == '/' {
+		out = out[1:]
+	}
+	for i, ch := range out {
+		if ch == '/' {
+			out[i] = '.'
+		}
+	}
+	return string(out)
+}
+
+// bind is what the kernel's Bind does to a reference.
+func (rs *Refs) bind(req *controlv1.BindRequest) error {
+	cc, err := service.Dial(req.Address, int(req.ProviderPid), int(req.ProviderUid))
+	if err != nil {
+		return err
+	}
+	conn := &providerConn{ClientConn: cc, token: string(req.Token)}
+	rs.mu.Lock()
+	var b *Bound
+	for _, have := range rs.bound {
+		if have.id == req.ServiceId {
+			b = have
+		}
+	}
+	if b == nil {
+		b = &Bound{refs: rs, id: req.ServiceId, service: req.Service, provider: req.Provider, changed: make(chan struct{})}
+		rs.bound = append(rs.bound, b)
+	}
+	old := b.swap(conn, req)
+	rs.touch()
+	rs.mu.Unlock()
+	if old != nil {
+		old.retire()
+	}
+	return nil
+}
+
+func (b *Bound) swap(conn *providerConn, req *controlv1.BindRequest) (old *providerConn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old, b.conn = b.conn, conn
+	b.generation, b.props, b.ranking = req.Generation, req.Properties, req.Ranking
+	close(b.changed)
+	b.changed = make(chan struct{})
+	return old
+}
+
+func (rs *Refs) suspend(id uint64) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for _, b := range rs.bound {
+		if b.id == id {
+			b.drop(false)
+		}
+	}
+	rs.touch()
+}
+
+func (rs *Refs) unbind(id uint64) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.bound = slices.DeleteFunc(rs.bound, func(b *Bound) bool {
+		if b.id == id {
+			b.drop(true)
+		}
+		return b.id == id
+	})
+	rs.touch()
+}
+
+func (b *Bound) drop(gone bool) {
+	b.mu.Lock()
+	conn := b.conn
+	b.conn, b.gone = nil, gone
+	close(b.changed)
+	b.changed = make(chan struct{})
+	b.mu.Unlock()
+	if conn != nil {
+		conn.retire()
+	}
+}
+
+// closeAll ends all connections at Stop.
+func (rs *Refs) closeAll() {
+	for _, b := range rs.All() {
+		b.mu.Lock()
+		conn := b.conn
+		b.conn, b.gone = nil, true
+		b.mu.Unlock()
+		if conn != nil && conn.GetState() != connectivity.Shutdown {
+			conn.ClientConn.Close()
+		}
+	}
+}
