@@ -1,0 +1,287 @@
+package guardian
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"carbonado.dev/carbonado/runtime/launch"
+	"carbonado.dev/sdk/handshake/layout"
+
+	"golang.org/x/sys/unix"
+)
+
+// child is one component's process.
+type child struct {
+	pid     int
+	name    string
+	started time.Time
+	cgroup  string
+	// Read ends of its pipes: held here too, so that a kernel's end does not break the component's output.
+	stdout, stderr int
+	// Write end of its lifeline.
+	lifeline int
+	// The last ending signal that we were asked to send.
+	sent syscall.Signal
+}
+
+// start forks the launcher for one component. exe is the verified executable; it stays the caller's.
+func (g *guardian) start(o *Order, exe int) (*child, error) {
+	c := &child{name: o.Name, stdout: -1, stderr: -1, lifeline: -1}
+	files := []uintptr{uintptr(g.null)}
+	var theirs []int // ours no longer after the fork
+	defer func() { closeAll(theirs) }()
+	pipe := func(read, write *int) error {
+		var p [2]int
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			return fmt.Errorf("pipe: %w", err)
+		}
+		*read, *write = p[0], p[1]
+		return nil
+	}
+	fail := func(err error) (*child, error) {
+		c.close()
+		return nil, err
+	}
+
+	var out, errs, line int
+	if err := pipe(&c.stdout, &out); err != nil {
+		return fail(err)
+	}
+	theirs = append(theirs, out)
+	if err := pipe(&c.stderr, &errs); err != nil {
+		return fail(err)
+	}
+	theirs = append(theirs, errs)
+	if err := pipe(&line, &c.lifeline); err != nil {
+		return fail(err)
+	}
+	theirs = append(theirs, line)
+	kernel := layout.Kernel{PID: g.kernel, UID: os.Geteuid()}
+	if _, err := unix.Write(c.lifeline, []byte(kernel.Line())); err != nil {
+		return fail(fmt.Errorf("lifeline: %w", err))
+	}
+	files = append(files, uintptr(out), uintptr(errs), uintptr(exe), uintptr(line))
+	for _, key := range o.Listeners {
+		l, err := g.listener(key)
+		if err != nil {
+			return fail(err)
+		}
+		files = append(files, uintptr(l.fd))
+	}
+
+	folder, group, err := g.cgroups.add(o.Name)
+	if err != nil {
+		g.logf("control groups are given up: %v", err)
+		g.cgroups.off = true
+		folder, group = "", -1
+	}
+	attr := &syscall.ProcAttr{
+		Dir:   o.Dir,
+		Env:   o.Env,
+		Files: files,
+		Sys: &syscall.SysProcAttr{
+			Setpgid:     true, // never setsid: the session stays the operator's
+			Pdeathsig:   unix.SIGKILL,
+			UseCgroupFD: group >= 0,
+			CgroupFD:    group,
+		},
+	}
+	if attr.Env == nil {
+		attr.Env = []string{} // nil would be our own
+	}
+	args := launch.Args(o.Name, os.Getpid(), len(o.Listeners), o.Limits)
+	c.started = time.Now()
+	c.pid, err = syscall.ForkExec(program, args, attr)
+	if err != nil && group >= 0 {
+		// clone3 is forbidden in some containers: go on without.
+		attr.Sys.UseCgroupFD = false
+		if c.pid, err = syscall.ForkExec(program, args, attr); err == nil {
+			g.logf("control groups are given up: processes can't be started in them")
+			g.cgroups.off = true
+			g.cgroups.remove(folder)
+			folder = ""
+		}
+	}
+	if group >= 0 {
+		unix.Close(group)
+	}
+	if err != nil {
+		g.cgroups.remove(folder)
+		return fail(fmt.Errorf("fork: %w", err))
+	}
+	c.cgroup = folder
+	g.children[c.pid] = c
+	return c, nil
+}
+
+func (c *child) close() {
+	for _, fd := range []*int{&c.stdout, &c.stderr, &c.lifeline} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}
+
+// signal goes to the whole group of a component. One that is gone is no error.
+func (g *guardian) signal(pid int, s syscall.Signal) error {
+	c := g.children[pid]
+	if c == nil {
+		return nil
+	}
+	if s == unix.SIGTERM || s == unix.SIGKILL {
+		c.sent = s
+	}
+	return unix.Kill(-pid, s)
+}
+
+// kill ends a component and all that belongs to it. One that is gone is no error.
+func (g *guardian) kill(pid int) {
+	c := g.children[pid]
+	if c == nil {
+		return
+	}
+	c.sent = unix.SIGKILL
+	unix.Kill(-pid, unix.SIGKILL)
+	g.cgroups.kill(c.cgroup)
+}
+
+// terminateAll asks every component to end. One that is stopped by a signal is woken up for it.
+func (g *guardian) terminateAll() {
+	for pid := range g.children {
+		g.signal(pid, unix.SIGTERM)
+		unix.Kill(-pid, unix.SIGCONT)
+	}
+}
+
+// killAll ends every process that descends from us, as far as it can be seen now; reap goes on with those that appear then.
+func (g *guardian) killAll() {
+	g.killed = true
+	for pid := range g.children {
+		g.kill(pid)
+	}
+	g.reap()
+}
+
+// reap looks at every child: an ended component is taken off the list and told to the kernel; a stray, which is a process whose
+// parent died, is killed unless it has stayed in a living component's group.
+func (g *guardian) reap() {
+	for pid, c := range g.children {
+		if !hasEnded(pid) {
+			continue
+		}
+		// As long as it is not waited for, its number is taken and the group is surely its own.
+		unix.Kill(-pid, unix.SIGKILL)
+		g.cgroups.kill(c.cgroup)
+		exit, ok := wait(pid)
+		if !ok {
+			continue
+		}
+		exit.Started, exit.At = c.started, time.Now()
+		exit.Ours = exit.Signal != 0 && exit.Signal == c.sent
+		if exit.Signal == unix.SIGKILL && !exit.Ours {
+			exit.OutOfMemory = g.oom.chose(pid)
+		}
+		delete(g.children, pid)
+		c.close()
+		g.cgroups.remove(c.cgroup)
+		g.out.put(reply{Exit: &exit})
+	}
+	for _, pid := range descendants() {
+		switch {
+		case g.children[pid] != nil:
+		case pid == g.kernel:
+			if exit, ok := wait(pid); ok {
+				g.kernel = 0
+				g.code = exit.Code
+				if exit.Signal != 0 {
+					g.code = 128 + int(exit.Signal)
+				}
+			}
+		default:
+			if _, ok := wait(pid); ok {
+				continue
+			}
+			group, err := unix.Getpgid(pid)
+			if err == nil && g.children[group] != nil && !g.killed {
+				continue
+			}
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+}
+
+// hasEnded tells whether a child is a zombie, without taking it.
+func hasEnded(pid int) bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err == nil && info.Signo != 0
+}
+
+// wait takes a zombie. ok is false if the process lives.
+func wait(pid int) (e Exit, ok bool) {
+	var status unix.WaitStatus
+	var usage unix.Rusage
+	got, err := unix.Wait4(pid, &status, unix.WNOHANG, &usage)
+	if err != nil || got != pid {
+		return Exit{}, false
+	}
+	e = Exit{
+		PID:    pid,
+		Code:   status.ExitStatus(),
+		MaxRSS: int64(usage.Maxrss) << 10,
+		CPU:    time.Duration(usage.Utime.Nano() + usage.Stime.Nano()),
+	}
+	if status.Signaled() {
+		e.Signal = status.Signal()
+	}
+	return e, true
+}
+
+// descendants returns the pids of our direct children, zombies included. What loses its parent below us becomes one.
+func descendants() []int {
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil || len(lists) == 0 { // a system without CONFIG_PROC_CHILDREN
+		return childrenByParent(os.Getpid())
+	}
+	var pids []int
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil { // the thread is gone; its children are another's now, seen at the next sweep
+			continue
+		}
+		for _, f := range strings.Fields(string(text)) {
+			if pid, err := strconv.Atoi(f); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// childrenByParent finds the processes of a parent in /proc/PID/stat: pid (name) state parent …
+func childrenByParent(parent int) []int {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	var pids []int
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			continue
+		}
+		head, tail, ok := strings.Cut(string(text), " ")
+		_, fields, found := strings.Cut(tail[strings.LastIndexByte(tail, ')')+1:], " ")
+		f := strings.Fields(fields)
+		if !ok || !found || len(f) < 2 || f[1] != strconv.Itoa(parent) {
+			continue
+		}
+		if pid, err := strconv.Atoi(head); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

@@ -1,0 +1,295 @@
+package guardian
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// stopGrace is how long the kernel may take over an orderly stop before it is killed. It must exceed the kernel's own ladder
+	// of all components (they stop in reverse order, each with 24 s at the worst, most in milliseconds).
+	stopGrace = 2 * time.Minute
+	// endGrace is the time from SIGTERM to SIGKILL for what remains after the kernel.
+	endGrace = 2 * time.Second
+	// endMost is the time after which the guardian goes, whatever remains; five seconds are promised.
+	endMost = 4500 * time.Millisecond
+	// sweepEvery is how often strays are looked for: processes whose parent died are not announced.
+	sweepEvery = 2 * time.Second
+	// killEvery is how often that is done while ending.
+	killEvery = 50 * time.Millisecond
+)
+
+// program is what kernel and launcher are executed from: the guardian's own file, also when it was replaced on the disk meanwhile.
+const program = "/proc/self/exe"
+
+// envSocket tells the kernel the descriptor of its end of the socketpair.
+const envSocket = "CARBONADO_GUARDIAN"
+
+// kernelSocketFD is that descriptor.
+const kernelSocketFD = 3
+
+// Config is what the guardian is told.
+type Config struct {
+	// Args is the kernel's argument list; Args[0] is the name that ps shows.
+	Args []string
+	// Env is the kernel's environment; nil is the guardian's own.
+	Env []string
+	// StopGrace is how long the kernel may take to stop after SIGTERM; 0 is two minutes.
+	StopGrace time.Duration
+	// NoCgroup leaves control groups alone even where they are to be had.
+	NoCgroup bool
+	// Log takes the guardian's few lines; nil is standard error.
+	Log io.Writer
+}
+
+// Run is the guardian's whole life: it starts the kernel, serves it, and returns the kernel's exit code (128 and the signal's
+// number after a signal) when nothing of it is left, at most five seconds after the kernel's end. Call it from main's goroutine;
+// the process must have no other children, and exits with the code.
+func Run(c Config) int {
+	// The thread that forks must live as long as the process: parent-death signals fire at its end. A locked goroutine's thread does.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	g, err := newGuardian(c)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "carbonado guardian: %v\n", err)
+		return 70 // EX_SOFTWARE
+	}
+	return g.serve()
+}
+
+// guardian is the state of Run. Everything in it belongs to Run's goroutine, the two wire goroutines excepted.
+type guardian struct {
+	conf     Config
+	wire     wire
+	requests chan incoming // from the reading goroutine
+	out      *outbox
+	signals  chan os.Signal
+
+	null      int
+	kernel    int // pid, 0 once reaped
+	code      int // the kernel's
+	children  map[int]*child
+	listeners map[string]*listener
+	cgroups   cgroups
+	oom       oomWatch
+
+	ending bool
+	killed bool // the grace of ending is over
+}
+
+// incoming is a request with its descriptors.
+type incoming struct {
+	request
+	fds []int
+}
+
+func newGuardian(c Config) (*guardian, error) {
+	if len(c.Args) == 0 {
+		return nil, errors.New("no kernel to start")
+	}
+	if c.Env == nil {
+		c.Env = os.Environ()
+	}
+	if c.StopGrace == 0 {
+		c.StopGrace = stopGrace
+	}
+	if c.Log == nil {
+		c.Log = os.Stderr
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("become a subreaper: %w", err)
+	}
+	g := &guardian{
+		conf:      c,
+		requests:  make(chan incoming),
+		signals:   make(chan os.Signal, 16),
+		children:  map[int]*child{},
+		listeners: map[string]*listener{},
+		oom:       newOOMWatch(),
+	}
+	// Caught, not ignored: what is ignored stays ignored in the programs that we start. SIGINT is the kernel's, which has it from the
+	// terminal; SIGPIPE must not end us when the terminal is gone. SIGHUP stays ignored where nohup asked for that.
+	signal.Notify(g.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGPIPE)
+	if !signal.Ignored(unix.SIGHUP) {
+		signal.Notify(g.signals, unix.SIGHUP)
+	}
+	var err error
+	if g.null, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("/dev/null: %w", err)
+	}
+	if !c.NoCgroup {
+		g.cgroups = newCgroups()
+	}
+	if err := g.forkKernel(); err != nil {
+		g.cgroups.close()
+		return nil, err
+	}
+	// What starting needed is not needed again.
+	debug.FreeOSMemory()
+	return g, nil
+}
+
+func (g *guardian) forkKernel() error {
+	ours, theirs, err := socketpair()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(theirs)
+	if g.wire, err = newWire(ours); err != nil {
+		return err
+	}
+	g.kernel, err = syscall.ForkExec(program, g.conf.Args, &syscall.ProcAttr{
+		Env:   append(append([]string{}, g.conf.Env...), envSocket+"="+strconv.Itoa(kernelSocketFD)),
+		Files: []uintptr{0, 1, 2, uintptr(theirs)},
+		Sys:   &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL},
+	})
+	if err != nil {
+		g.wire.close()
+		return fmt.Errorf("start the kernel: %w", err)
+	}
+	return nil
+}
+
+// serve is the loop. One goroutine, so that nothing here needs a lock and every fork happens on one thread.
+func (g *guardian) serve() int {
+	g.out = newOutbox(g.wire)
+	reading := make(chan struct{})
+	stop := make(chan struct{})
+	go func() {
+		defer close(reading)
+		g.read(stop)
+	}()
+	defer func() {
+		close(stop)
+		g.wire.close()
+		<-reading
+		g.out.close()
+	}()
+
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	var grace, most <-chan time.Time // of ending
+	var stopping <-chan time.Time    // of the kernel, after SIGTERM
+	for {
+		select {
+		case in := <-g.requests:
+			g.answer(in)
+		case s := <-g.signals:
+			switch s {
+			case unix.SIGTERM, unix.SIGHUP:
+				g.signalKernel(unix.SIGTERM)
+				if stopping == nil {
+					stopping = time.After(g.conf.StopGrace)
+				}
+			case unix.SIGCHLD:
+				g.reap()
+			}
+		case <-stopping:
+			g.logf("the kernel did not stop within %s and is killed", g.conf.StopGrace)
+			g.signalKernel(unix.SIGKILL)
+		case <-sweep.C:
+			g.reap()
+			g.cgroups.sweep()
+		case <-grace:
+			g.killAll()
+			sweep.Reset(killEvery)
+		case <-most:
+			g.logf("%d processes could not be ended", len(g.children))
+			g.cgroups.close()
+			return g.code
+		}
+		if g.kernel == 0 && !g.ending {
+			g.ending = true
+			g.terminateAll()
+			grace, most = time.After(endGrace), time.After(endMost)
+		}
+		if g.ending && len(g.children) == 0 {
+			if !g.killed { // strays get no grace: they had left
+				g.killAll()
+				sweep.Reset(killEvery)
+			}
+			if g.reap(); len(descendants()) == 0 {
+				g.cgroups.close()
+				return g.code
+			}
+		}
+	}
+}
+
+// read passes requests on until the kernel's end of the socket is gone.
+func (g *guardian) read(stop <-chan struct{}) {
+	for {
+		var in incoming
+		fds, err := g.wire.receive(&in.request)
+		if errors.Is(err, errBroken) {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		in.fds = fds
+		select {
+		case g.requests <- in:
+		case <-stop:
+			closeAll(fds)
+			return
+		}
+	}
+}
+
+// answer does what one request asks for, and replies.
+func (g *guardian) answer(in incoming) {
+	defer closeAll(in.fds)
+	r := reply{ID: in.ID}
+	var fds []int
+	var err error
+	switch {
+	case g.ending:
+		err = syscall.ESHUTDOWN
+	case in.Op == opListen:
+		r.Address, err = g.listen(in.Key, in.Address)
+	case in.Op == opUnlisten:
+		g.unlisten(in.Key)
+	case in.Op == opShare:
+		var l *listener
+		if l, err = g.listener(in.Key); err == nil {
+			r.Address, fds = l.address, []int{l.fd}
+		}
+	case in.Op == opStart && in.Order != nil && len(in.fds) == 1:
+		var c *child
+		if c, err = g.start(in.Order, in.fds[0]); err == nil {
+			r.PID, fds = c.pid, []int{c.stdout, c.stderr}
+		}
+	case in.Op == opSignal:
+		err = g.signal(in.PID, in.Signal)
+	case in.Op == opKill:
+		g.kill(in.PID)
+	default:
+		err = syscall.EINVAL
+	}
+	if err != nil {
+		r.Error = err.Error()
+		errors.As(err, &r.Errno)
+	}
+	g.out.put(r, fds...)
+}
+
+func (g *guardian) signalKernel(s syscall.Signal) {
+	if g.kernel > 0 {
+		unix.Kill(g.kernel, s)
+	}
+}
+
+func (g *guardian) logf(format string, args ...any) {
+	fmt.Fprintf(g.conf.Log, "carbonado guardian: "+format+"\n", args...)
+}

@@ -1,0 +1,68 @@
+package guardian
+
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is one process that the guardian started for this kernel. Safe for concurrent use, its pipes excepted.
+type Process struct {
+	// PID is also the number of its process group.
+	PID int
+	// Stdout and Stderr are read ends of its pipes, the caller's to close.
+	Stdout, Stderr *os.File
+
+	client *Client
+	done   chan struct{}
+	exit   Exit // written before done is closed
+}
+
+func newProcess(c *Client, pid, stdout, stderr int) *Process {
+	// Non-blocking, so that closing them ends a read.
+	unix.SetNonblock(stdout, true)
+	unix.SetNonblock(stderr, true)
+	return &Process{
+		PID:    pid,
+		Stdout: os.NewFile(uintptr(stdout), "stdout"),
+		Stderr: os.NewFile(uintptr(stderr), "stderr"),
+		client: c,
+		done:   make(chan struct{}),
+	}
+}
+
+func (p *Process) finish(e Exit) {
+	p.exit = e
+	close(p.done)
+}
+
+// Done is closed when the guardian has seen the process end, whatever still holds its pipes.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Exit says how it ended, waiting for Done.
+func (p *Process) Exit() Exit {
+	<-p.done
+	return p.exit
+}
+
+// Signal sends a signal to the process's whole group. A process that has ended is no error.
+func (p *Process) Signal(s syscall.Signal) error {
+	return p.tell(request{Op: opSignal, PID: p.PID, Signal: s})
+}
+
+// Kill ends the process and all that belongs to it at once. A process that has ended is no error.
+func (p *Process) Kill() error {
+	return p.tell(request{Op: opKill, PID: p.PID})
+}
+
+// tell sends a request whose answer says nothing. The guardian takes care that the number is still this process's.
+func (p *Process) tell(r request) error {
+	select {
+	case <-p.done:
+		return nil
+	default:
+	}
+	_, err := p.client.send(r, nil)
+	return err
+}
