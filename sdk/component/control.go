@@ -261,7 +261,7 @@ func (s *Control) Stop(ctx context.Context, _ *controlv1.StopRequest) (*controlv
 		}
 		s.c.mu.Unlock()
 		for _, r := range refs {
-			r.closeAll()
+			r.Close()
 		}
 		return err
 	})
@@ -282,7 +282,7 @@ func (s *Control) service() (*serviceServer, error) {
 
 // Bind implements controlv1.ComponentServer.
 func (s *Control) Bind(_ context.Context, req *controlv1.BindRequest) (*controlv1.BindResponse, error) {
-	if err := s.c.Refs(req.Reference).bind(req); err != nil {
+	if err := s.c.Refs(req.Reference).Bind(req); err != nil {
 		return nil, ErrUnbound.Wrap(err, "binding %s", req.Reference)
 	}
 	return &controlv1.BindResponse{}, nil
@@ -290,13 +290,13 @@ func (s *Control) Bind(_ context.Context, req *controlv1.BindRequest) (*controlv
 
 // Suspend implements controlv1.ComponentServer.
 func (s *Control) Suspend(_ context.Context, req *controlv1.SuspendRequest) (*controlv1.SuspendResponse, error) {
-	s.c.Refs(req.Reference).suspend(req.ServiceId)
+	s.c.Refs(req.Reference).Suspend(req.ServiceId)
 	return &controlv1.SuspendResponse{}, nil
 }
 
 // Unbind implements controlv1.ComponentServer.
 func (s *Control) Unbind(_ context.Context, req *controlv1.UnbindRequest) (*controlv1.UnbindResponse, error) {
-	s.c.Refs(req.Reference).unbind(req.ServiceId)
+	s.c.Refs(req.Reference).Unbind(req.ServiceId)
 	return &controlv1.UnbindResponse{}, nil
 }
 

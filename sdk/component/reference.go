@@ -112,7 +112,7 @@ func (c *C) Refs(name string) *Refs {
 	defer c.mu.Unlock()
 	r := c.refs[name]
 	if r == nil {
-		r = &Refs{name: name, ctx: c.ctx, changed: make(chan struct{})}
+		r = NewRefs(c.ctx, name)
 		c.refs[name] = r
 	}
 	return r
@@ -371,8 +371,19 @@ func replaceSlashes(method string) string {
 	return string(out)
 }
 
-// bind is what the kernel's Bind does to a reference.
-func (rs *Refs) bind(req *controlv1.BindRequest) error {
+// NewRefs makes a reference outside of a component: for the kernel, which consumes services too. It ends with ctx or Close.
+func NewRefs(ctx context.Context, name string) *Refs {
+	return &Refs{name: name, ctx: ctx, changed: make(chan struct{})}
+}
+
+// Best is the reference to whichever provider is best at the time of a call.
+func (rs *Refs) Best() *Ref { return &Ref{rs} }
+
+// Bind is what the kernel's Bind does to a reference: a new provider, or a new generation or new properties of one that is bound.
+func (rs *Refs) Bind(req *controlv1.BindRequest) error {
+	if rs.modify(req) {
+		return nil
+	}
 	cc, err := service.Dial(req.Address, int(req.ProviderPid), int(req.ProviderUid))
 	if err != nil {
 		return err
@@ -398,6 +409,28 @@ func (rs *Refs) bind(req *controlv1.BindRequest) error {
 	return nil
 }
 
+// modify takes a Bind that changes no more than properties.
+func (rs *Refs) modify(req *controlv1.BindRequest) bool {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for _, b := range rs.bound {
+		if b.id != req.ServiceId {
+			continue
+		}
+		b.mu.Lock()
+		same := b.conn != nil && b.generation == req.Generation && b.conn.token == string(req.Token)
+		if same {
+			b.props, b.ranking = req.Properties, req.Ranking
+		}
+		b.mu.Unlock()
+		if same {
+			rs.touch()
+		}
+		return same
+	}
+	return false
+}
+
 func (b *Bound) swap(conn *providerConn, req *controlv1.BindRequest) (old *providerConn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -408,7 +441,8 @@ func (b *Bound) swap(conn *providerConn, req *controlv1.BindRequest) (old *provi
 	return old
 }
 
-func (rs *Refs) suspend(id uint64) {
+// Suspend says that a provider is being restarted.
+func (rs *Refs) Suspend(id uint64) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	for _, b := range rs.bound {
@@ -419,7 +453,8 @@ func (rs *Refs) suspend(id uint64) {
 	rs.touch()
 }
 
-func (rs *Refs) unbind(id uint64) {
+// Unbind says that a provider is gone for good.
+func (rs *Refs) Unbind(id uint64) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	rs.bound = slices.DeleteFunc(rs.bound, func(b *Bound) bool {
@@ -443,8 +478,8 @@ func (b *Bound) drop(gone bool) {
 	}
 }
 
-// closeAll ends all connections at Stop.
-func (rs *Refs) closeAll() {
+// Close ends all connections.
+func (rs *Refs) Close() {
 	for _, b := range rs.All() {
 		b.mu.Lock()
 		conn := b.conn
