@@ -37,6 +37,9 @@ const (
 // maxDepth bounds structs, maps and lists within unknown fields.
 const maxDepth = 16
 
+// keptScratch is how many elements of scratch a connection keeps between messages.
+const keptScratch = 64 << 10
+
 // Bundle is one published bundle as it lies in the connection's buffer. It is valid until Handler.Publish returns, and not
 // safe for concurrent use.
 type Bundle struct {
@@ -59,8 +62,7 @@ type Bundle struct {
 	nulls   span
 	hasNull bool
 
-	cells []cell // scratch of the slow path
-	rows  []int32
+	cells []Cell // scratch of the slow path
 }
 
 // arbitrary is the map of one event: pairs from first to last.
@@ -80,7 +82,11 @@ func (b *Bundle) Size() int { return len(b.msg) }
 func (b *Bundle) at(s span) []byte { return b.msg[s.from:s.to] }
 
 func (b *Bundle) reset() {
-	*b = Bundle{strings: b.strings[:0], arb: b.arb[:0], pairs: b.pairs[:0], cells: b.cells[:0], rows: b.rows[:0]}
+	if cap(b.strings)+cap(b.arb)+cap(b.pairs) > keptScratch {
+		b.strings, b.arb, b.pairs = nil, nil, nil
+	}
+	clear(b.cells[:cap(b.cells)]) // they refer to the last message
+	*b = Bundle{strings: b.strings[:0], arb: b.arb[:0], pairs: b.pairs[:0], cells: b.cells[:0]}
 }
 
 // read reads the arguments of a publish call: struct {1: bundle}. sessionSeen is called once the session is known, and may

@@ -16,6 +16,8 @@ const (
 	smallBuffer = 4 << 10
 	// keptBuffer is the largest buffer that a connection keeps between messages.
 	keptBuffer = 256 << 10
+	// largeBuffer is the size from which buffers are few (Server.LargeMessages).
+	largeBuffer = 1 << 20
 )
 
 // errIdle ends a connection that was quiet between two messages: closed by its peer, or too long without one.
@@ -33,6 +35,9 @@ type input struct {
 	// idle is the time to wait for a message, patience the time in which a message that began must be there.
 	idle, patience time.Duration
 	late           bool // the deadline of the message is set
+	// large is a place per large buffer that may exist at once; nil is no limit. held: this connection has one.
+	large chan struct{}
+	held  bool
 }
 
 // begin waits for the first byte of the next message. It answers errIdle if none came.
@@ -44,6 +49,7 @@ func (in *input) begin(limit int) error {
 	in.start, in.pos, in.end = 0, 0, 0
 	if cap(in.buf) > keptBuffer || in.buf == nil {
 		in.buf = make([]byte, smallBuffer)
+		in.release()
 	}
 	if err := in.conn.SetReadDeadline(time.Now().Add(in.idle)); err != nil {
 		return errIdle
@@ -79,7 +85,9 @@ func (in *input) fill(n int) error {
 	}
 	for in.end-in.pos < n {
 		if in.end == len(in.buf) {
-			in.grow()
+			if err := in.grow(); err != nil {
+				return err
+			}
 		}
 		got, err := in.conn.Read(in.buf[in.end:])
 		in.end += got
@@ -95,9 +103,14 @@ func (in *input) fill(n int) error {
 
 // grow makes room behind the message: it moves it to the buffer's front or doubles the buffer, so that a peer has to send half
 // of what it makes us allocate.
-func (in *input) grow() {
+func (in *input) grow() error {
 	target := in.buf
 	if in.start == 0 {
+		if len(in.buf) >= largeBuffer {
+			if err := in.acquire(); err != nil {
+				return err
+			}
+		}
 		target = make([]byte, 2*len(in.buf))
 	}
 	copy(target, in.buf[in.start:in.end])
@@ -105,6 +118,30 @@ func (in *input) grow() {
 	in.pos -= in.start
 	in.end -= in.start
 	in.start = 0
+	return nil
+}
+
+// acquire waits for a place for a large buffer.
+func (in *input) acquire() error {
+	if in.held || in.large == nil {
+		return nil
+	}
+	wait := time.NewTimer(in.patience)
+	defer wait.Stop()
+	select {
+	case in.large <- struct{}{}:
+		in.held = true
+		return nil
+	case <-wait.C:
+		return ErrTooLarge.New("no memory for a large message within %s: too many are being read", in.patience)
+	}
+}
+
+func (in *input) release() {
+	if in.held {
+		in.held = false
+		<-in.large
+	}
 }
 
 // Read lets the generated code read the rest of a session call.
