@@ -1,0 +1,280 @@
+package catalog
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/config/schema"
+	"carbonado.dev/carbonado/runtime/config/strictyaml"
+	"carbonado.dev/sdk/cause"
+	"github.com/Masterminds/semver/v3"
+)
+
+// ErrDescriptor is the kind of a component.yaml that is not right.
+var ErrDescriptor = cause.Define("CBN-PKG-001", "A component.yaml is not right.", "Correct the line that is named.")
+
+// SchemaJSON is the JSON Schema of component.yaml, for editors and for the documentation.
+//
+//go:embed component.schema.json
+var SchemaJSON []byte
+
+var descriptorSchema = sync.OnceValues(func() (*schema.Schema, error) {
+	return schema.Compile("component.schema.json", SchemaJSON)
+})
+
+// raw is component.yaml as it is written; the schema has passed it.
+type raw struct {
+	Name       string          `json:"name"`
+	Version    string          `json:"version"`
+	Summary    string          `json:"summary"`
+	Executable string          `json:"executable"`
+	Provides   []rawProvide    `json:"provides"`
+	Requires   []rawRequire    `json:"requires"`
+	Deploys    []rawDeploy     `json:"deploys"`
+	Config     json.RawMessage `json:"config"`
+	CLI        []rawVerb       `json:"cli"`
+	Ports      []rawPort       `json:"ports"`
+	Shares     []rawShare      `json:"shares"`
+	Uses       []string        `json:"uses"`
+	StartLevel int             `json:"startLevel"`
+	Resources  struct {
+		Memory string  `json:"memory"`
+		CPU    float64 `json:"cpu"`
+		Files  int64   `json:"files"`
+	} `json:"resources"`
+	Restart struct {
+		Budget int    `json:"budget"`
+		Per    string `json:"per"`
+	} `json:"restart"`
+	Privileges []string `json:"privileges"`
+	Required   bool     `json:"required"`
+}
+
+type rawProvide struct {
+	Service    string            `json:"service"`
+	Version    string            `json:"version"`
+	Contract   string            `json:"contract"`
+	Properties map[string]string `json:"properties"`
+	Dynamic    bool              `json:"dynamic"`
+	Ranking    int               `json:"ranking"`
+	Exported   bool              `json:"exported"`
+}
+
+type rawRequire struct {
+	Name        string            `json:"name"`
+	Service     string            `json:"service"`
+	Version     string            `json:"version"`
+	Cardinality string            `json:"cardinality"`
+	Policy      string            `json:"policy"`
+	Option      string            `json:"option"`
+	Filter      map[string]string `json:"filter"`
+}
+
+type rawDeploy struct{ Type, Directory, Suffix string }
+
+type rawVerb struct{ Verb, Summary string }
+
+type rawPort struct {
+	Name string
+	Port int
+	Host string
+}
+
+type rawShare struct{ Name, Mode string }
+
+// ParseDescriptor reads a component.yaml. All its faults come back as one error, each with the file's name and its line.
+func ParseDescriptor(file string, data []byte) (*component.Descriptor, error) {
+	doc, err := strictyaml.Parse(file, data)
+	if err != nil {
+		return nil, err
+	}
+	sch, err := descriptorSchema()
+	if err != nil {
+		return nil, err
+	}
+	if faults := sch.Check(doc); len(faults) > 0 {
+		return nil, join(faults)
+	}
+	var r raw
+	full := &strictyaml.Document{File: file, Value: sch.Defaults(doc.Value)}
+	if err := full.Decode(&r); err != nil {
+		return nil, ErrDescriptor.Wrap(err, "the descriptor cannot be read").At(file, 0, 0)
+	}
+	b := &builder{doc: doc, file: file}
+	d := b.build(&r)
+	if len(b.faults) > 0 {
+		return nil, join(b.faults)
+	}
+	return d, nil
+}
+
+// join makes one error of several, the first first.
+func join(faults []*cause.Error) error {
+	errs := make([]error, len(faults))
+	for i, f := range faults {
+		errs[i] = f
+	}
+	return errors.Join(errs...)
+}
+
+// builder checks what a schema can't say, and keeps every fault it meets.
+type builder struct {
+	doc    *strictyaml.Document
+	file   string
+	faults []*cause.Error
+}
+
+func (b *builder) fault(path []string, format string, args ...any) {
+	p := b.doc.At(path...)
+	b.faults = append(b.faults, ErrDescriptor.New(format, args...).At(b.file, p.Line, p.Column))
+}
+
+func (b *builder) build(r *raw) *component.Descriptor {
+	d := &component.Descriptor{
+		Name: r.Name, Version: b.version(r.Version, "version"), Summary: r.Summary, Executable: r.Executable,
+		Config: b.config(r), StartLevel: r.StartLevel, Privileges: r.Privileges, Required: r.Required, File: b.file,
+		Restart: component.Restart{Budget: r.Restart.Budget, Per: b.duration(r.Restart.Per, "restart", "per")},
+		Resources: component.Resources{
+			Memory: b.bytes(r.Resources.Memory), CPU: int64(r.Resources.CPU*1000 + 0.5), Files: r.Resources.Files,
+		},
+	}
+	b.services(r, d)
+	b.parts(r, d)
+	return d
+}
+
+func (b *builder) services(r *raw, d *component.Descriptor) {
+	for i, p := range r.Provides {
+		at := strconv.Itoa(i)
+		d.Provides = append(d.Provides, component.Provide{
+			Service: p.Service, Version: b.version(p.Version, "provides", at, "version"), Contract: p.Contract,
+			Properties: p.Properties, Dynamic: p.Dynamic, Ranking: p.Ranking, Exported: p.Exported,
+			Line: b.doc.At("provides", at).Line,
+		})
+	}
+	b.unique("requires", "name", len(r.Requires), func(i int) string { return r.Requires[i].Name })
+	for i, q := range r.Requires {
+		at := strconv.Itoa(i)
+		req := component.Require{
+			Name: q.Name, Service: q.Service, Filter: q.Filter, Line: b.doc.At("requires", at).Line,
+			Cardinality: map[string]component.Cardinality{
+				"0..1": component.Optional, "1..1": component.Mandatory, "0..n": component.Multiple,
+			}[q.Cardinality],
+		}
+		if q.Version != "" {
+			v, err := component.ParseRange(q.Version)
+			if err != nil {
+				b.fault([]string{"requires", at, "version"}, "%s", err)
+			}
+			req.Versions = v
+		}
+		d.Requires = append(d.Requires, req)
+	}
+}
+
+func (b *builder) parts(r *raw, d *component.Descriptor) {
+	b.unique("deploys", "type", len(r.Deploys), func(i int) string { return r.Deploys[i].Type })
+	for _, x := range r.Deploys {
+		d.Deploys = append(d.Deploys, component.Deploy(x))
+	}
+	b.unique("cli", "verb", len(r.CLI), func(i int) string { return r.CLI[i].Verb })
+	for _, x := range r.CLI {
+		d.CLI = append(d.CLI, component.Verb(x))
+	}
+	b.unique("ports", "name", len(r.Ports), func(i int) string { return r.Ports[i].Name })
+	for _, x := range r.Ports {
+		d.Ports = append(d.Ports, component.Port(x))
+	}
+	b.unique("shares", "name", len(r.Shares), func(i int) string { return r.Shares[i].Name })
+	for _, x := range r.Shares {
+		d.Shares = append(d.Shares, component.Share{Name: x.Name, Write: x.Mode == "rw"})
+	}
+	for i, x := range r.Uses {
+		who, share, _ := strings.Cut(x, "/")
+		if who == r.Name {
+			b.fault([]string{"uses", strconv.Itoa(i)}, "%s needs no `uses` for a share of its own", r.Name)
+		}
+		d.Uses = append(d.Uses, component.Use{Component: who, Share: share})
+	}
+}
+
+// unique reports a second entry of a list with the same key.
+func (b *builder) unique(list, key string, n int, get func(int) string) {
+	first := map[string]int{}
+	for i := range n {
+		if j, twice := first[get(i)]; twice {
+			b.fault([]string{list, strconv.Itoa(i), key}, "%s %q stands twice under %s; the first is in line %d",
+				key, get(i), list, b.doc.At(list, strconv.Itoa(j)).Line)
+			continue
+		}
+		first[get(i)] = i
+	}
+}
+
+func (b *builder) version(s string, path ...string) *semver.Version {
+	v, err := semver.StrictNewVersion(s)
+	if err != nil {
+		b.fault(path, "%q is no version: %s", s, err)
+		return semver.New(0, 0, 0, "", "")
+	}
+	return v
+}
+
+func (b *builder) duration(s string, path ...string) time.Duration {
+	if s == "" {
+		return component.DefaultRestart.Per
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		b.fault(path, "%q is no time: %s", s, err)
+	}
+	return d
+}
+
+// bytes reads a size of the form that the schema admits.
+func (b *builder) bytes(s string) int64 {
+	if s == "" {
+		return 0
+	}
+	unit := map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[s[len(s)-3:]]
+	n, err := strconv.ParseInt(s[:len(s)-3], 10, 64)
+	if err != nil || unit == 0 {
+		b.fault([]string{"resources", "memory"}, "%q is no size", s)
+	}
+	return n * unit
+}
+
+// config gives the schema of the configuration as an object schema, compiled once to be sure of it.
+func (b *builder) config(r *raw) json.RawMessage {
+	if len(r.Config) == 0 {
+		return json.RawMessage(`{"type":"object","properties":{}}`)
+	}
+	m, ok := b.doc.Value.(map[string]any)["config"].(map[string]any)
+	if !ok {
+		b.fault([]string{"config"}, "the configuration's schema is no object")
+		return nil
+	}
+	m = maps.Clone(m)
+	if t, ok := m["type"]; ok && t != "object" {
+		b.fault([]string{"config", "type"}, "a component's configuration is an object, not %v", t)
+		return nil
+	}
+	m["type"] = "object"
+	out, err := json.Marshal(m)
+	if err == nil {
+		_, err = schema.Compile(fmt.Sprintf("%s.config", r.Name), out)
+	}
+	if err != nil {
+		p := b.doc.At("config")
+		b.faults = append(b.faults, ErrDescriptor.Wrap(err, "the configuration's schema is wrong").At(b.file, p.Line, p.Column))
+	}
+	return out
+}

@@ -1,0 +1,289 @@
+package catalog
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"carbonado.dev/carbonado/runtime/durable"
+	"golang.org/x/sys/unix"
+)
+
+// Limits of a package. They keep a mistaken folder from filling the disk.
+const (
+	maxFiles = 10_000
+	maxBytes = 4 << 30
+)
+
+// blobs is the folder, below plugins, of executables by digest. Packages hard-link them, so that a multi-call executable is
+// on disk, and in memory, once.
+const blobs = ".blobs"
+
+// Install copies the package in src, a folder with a component.yaml, to plugins/<name>/<version>, and records the SHA-256 of
+// every file. Links that lead out of src are refused. The same version again replaces the installed one as a whole; the same
+// content again changes nothing. On an error nothing of it stays. The name is remembered.
+func (c *Catalog) Install(ctx context.Context, src string) (*Package, error) {
+	root, err := os.OpenRoot(src)
+	if err != nil {
+		return nil, ErrInstall.Wrap(err, "the folder %s cannot be read", src)
+	}
+	defer root.Close()
+	data, err := root.ReadFile(descriptorFile)
+	if err != nil {
+		return nil, ErrInstall.Wrap(err, "%s has no %s", src, descriptorFile)
+	}
+	d, err := ParseDescriptor(filepath.Join(src, descriptorFile), data)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := c.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	stage, err := os.MkdirTemp(c.plugins, ".stage-")
+	if err != nil {
+		return nil, ErrInstall.Wrap(err, "no folder can be made for the package")
+	}
+	defer os.RemoveAll(stage)
+	in := &installation{catalog: c, ctx: ctx, src: root, stage: stage}
+	if err := in.copyAll(); err != nil {
+		return nil, err
+	}
+	p := &Package{Name: d.Name, Version: d.Version.String(), Descriptor: d, Files: in.files}
+	if err := p.checkExecutable(); err != nil {
+		return nil, err
+	}
+	if err := in.finish(p); err != nil {
+		return nil, err
+	}
+	if err := c.Remember(d.Name); err != nil {
+		return nil, err
+	}
+	c.sweep()
+	return c.Get(d.Name, p.Version)
+}
+
+// Get reads one installed package. One that is not there gives ErrUnknown.
+func (c *Catalog) Get(name, version string) (*Package, error) {
+	info, err := os.Lstat(filepath.Join(c.plugins, name, version))
+	if err != nil || !namePattern.MatchString(name) {
+		return nil, ErrUnknown.New("%s %s is not installed", name, version)
+	}
+	return c.load(name, version, info.Mode().Type()), nil
+}
+
+// Uninstall removes one version of a component, and the component's folder with its last version. One that is not there
+// gives ErrUnknown.
+func (c *Catalog) Uninstall(name, version string) error {
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	p, err := c.Get(name, version)
+	if err != nil {
+		return err
+	}
+	aside, err := os.MkdirTemp(c.plugins, ".gone-")
+	if err != nil {
+		return ErrInstall.Wrap(err, "%s %s cannot be removed", name, version)
+	}
+	defer os.RemoveAll(aside)
+	if err := os.Rename(p.Dir, filepath.Join(aside, "package")); err != nil {
+		return ErrInstall.Wrap(err, "%s %s cannot be removed", name, version)
+	}
+	_ = os.Remove(filepath.Dir(p.Dir)) // stays where other versions are
+	c.sweep()
+	return nil
+}
+
+// lock keeps other processes from installing at the same time.
+func (c *Catalog) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(c.plugins, 0o755); err != nil {
+		return nil, ErrInstall.Wrap(err, "the folder of packages cannot be made")
+	}
+	f, err := os.OpenFile(filepath.Join(c.plugins, ".lock"), os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o644)
+	if err != nil {
+		return nil, ErrInstall.Wrap(err, "the folder of packages cannot be locked")
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return nil, ErrInstall.Wrap(errors.Join(err, f.Close()), "the folder of packages cannot be locked")
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// installation is one Install under way.
+type installation struct {
+	catalog *Catalog
+	ctx     context.Context
+	src     *os.Root
+	stage   string
+	files   []File
+	total   int64
+}
+
+func (in *installation) copyAll() error {
+	err := fs.WalkDir(in.src.FS(), ".", func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return ErrInstall.Wrap(err, "%s cannot be read", path)
+		case in.ctx.Err() != nil:
+			return in.ctx.Err()
+		case path == ".":
+			return nil
+		case strings.HasPrefix(e.Name(), "."):
+			if e.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case e.IsDir():
+			return os.MkdirAll(filepath.Join(in.stage, path), 0o755)
+		case path == lockFile:
+			return nil
+		}
+		return in.copyFile(path)
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(in.files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
+	return nil
+}
+
+// copyFile copies one file; a symbolic link within the source becomes the file it points to.
+func (in *installation) copyFile(path string) error {
+	f, err := open(in.src, path)
+	if err != nil {
+		if info, lerr := in.src.Lstat(path); lerr == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return ErrSymlink.Wrap(err, "%s is a symbolic link that leads out of the package, or nowhere", path)
+		}
+		return ErrInstall.Wrap(err, "%s cannot be read", path)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return ErrInstall.New("%s is no regular file", path)
+	}
+	if in.total += info.Size(); len(in.files) >= maxFiles || in.total > maxBytes {
+		return ErrInstall.New("the package has more than %d files or %d bytes", maxFiles, int64(maxBytes))
+	}
+	mode := fs.FileMode(0o644)
+	if info.Mode()&0o111 != 0 {
+		mode = 0o755
+	}
+	digest, size, err := writeFile(filepath.Join(in.stage, path), f, mode)
+	if err == nil && mode == 0o755 {
+		err = in.share(path, digest)
+	}
+	if err != nil {
+		return ErrInstall.Wrap(err, "%s cannot be copied", path)
+	}
+	in.files = append(in.files, File{Path: path, SHA256: digest, Size: size, Mode: mode})
+	return nil
+}
+
+// writeFile writes a new file, and has it on disk when it returns.
+func writeFile(path string, from io.Reader, mode fs.FileMode) (digest string, size int64, err error) {
+	to, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		return "", 0, err
+	}
+	sum := sha256.New()
+	size, err = io.Copy(io.MultiWriter(to, sum), from)
+	if err == nil {
+		err = to.Chmod(mode)
+	}
+	if err == nil {
+		err = to.Sync()
+	}
+	return hex.EncodeToString(sum.Sum(nil)), size, errors.Join(err, to.Close())
+}
+
+// share makes the staged executable and the blob of its digest one file. A blob whose content is not its name is replaced.
+func (in *installation) share(path, digest string) error {
+	dir := filepath.Join(in.catalog.plugins, blobs)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	staged, blob := filepath.Join(in.stage, path), filepath.Join(dir, digest)
+	if f, err := os.Open(blob); err == nil {
+		have, err := in.catalog.hashes.of(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		if have == digest {
+			if err := os.Remove(staged); err != nil {
+				return err
+			}
+			return os.Link(blob, staged)
+		}
+		if err := os.Remove(blob); err != nil {
+			return err
+		}
+	}
+	return os.Link(staged, blob)
+}
+
+// finish writes the record and puts the staged folder in its place, in one step.
+func (in *installation) finish(p *Package) error {
+	lock := writeLock(in.files)
+	if _, _, err := writeFile(filepath.Join(in.stage, lockFile), strings.NewReader(string(lock)), 0o644); err != nil {
+		return ErrInstall.Wrap(err, "the record of digests cannot be written")
+	}
+	if err := os.Chmod(in.stage, 0o755); err != nil {
+		return ErrInstall.Wrap(err, "the package cannot be put in its place")
+	}
+	target := filepath.Join(in.catalog.plugins, p.Name, p.Version)
+	if have, err := os.ReadFile(filepath.Join(target, lockFile)); err == nil && string(have) == string(lock) {
+		if now, err := in.catalog.Get(p.Name, p.Version); err == nil && now.Cause == nil {
+			return nil
+		}
+	}
+	err := os.MkdirAll(filepath.Dir(target), 0o755)
+	if err == nil {
+		err = unix.Renameat2(unix.AT_FDCWD, in.stage, unix.AT_FDCWD, target, unix.RENAME_EXCHANGE)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = os.Rename(in.stage, target)
+		}
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(target))
+	}
+	if err != nil {
+		return ErrInstall.Wrap(err, "%s %s cannot be put in its place", p.Name, p.Version)
+	}
+	return nil
+}
+
+// sweep removes executables that no package links any more. What it cannot remove stays until the next time.
+func (c *Catalog) sweep() {
+	dir := filepath.Join(c.plugins, blobs)
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			continue
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Nlink == 1 {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
+func syncFolder(path string) error {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(durable.SyncFolder(root, "."), root.Close())
+}
