@@ -37,7 +37,7 @@ type Spec struct {
 	MemoryLimit int64
 	// Files that may be open at once; 0 is DefaultFiles.
 	Files int64
-	// CPU in thousandths of a core is told to the scheduler by Nice alone in this release.
+	// Nice is added to the scheduling niceness, 0 to 19.
 	Nice int
 	// Env adds to the environment. Only names of AllowedEnv are accepted.
 	Env map[string]string

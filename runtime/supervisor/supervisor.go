@@ -2,103 +2,438 @@ package supervisor
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/guardian"
+	"carbonado.dev/carbonado/runtime/launch"
+	"carbonado.dev/sdk/handshake"
+	"carbonado.dev/sdk/handshake/layout"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 
-	"google.golang.org/grpc"
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
 )
 
-// Supervisor starts instances. Safe for concurrent use.
-type Supervisor struct{}
+const (
+	// DefaultFiles is the number of descriptors of a component whose descriptor names none.
+	DefaultFiles = 4096
+	// TailLines is how many of the last lines of output an Exit keeps.
+	TailLines = 40
+	// oomScore makes the system choose components before guardian and kernel when memory runs out.
+	oomScore = 300
+	// gogc lets the heap grow to five times what lives, within GOMEMLIMIT: a third less CPU at the same bound (SEAMS.md section 2).
+	gogc = "400"
+	// dataLeast and dataFactor make RLIMIT_DATA of the memory budget. It is a backstop against a leak that would take the machine, not
+	// the budget itself: runtimes map more than they use.
+	dataLeast  = 1 << 30
+	dataFactor = 4
+	// pluginMargin is added to go-plugin's own start timeout, which must not fire before ours.
+	pluginMargin = time.Minute
+)
 
-// Close kills every instance that still runs, waits for them until ctx ends, and closes Events.
-func (s *Supervisor) Close(ctx context.Context) error { return nil }
+// AllowedEnv are the names that Spec.Env may set. The supervisor sets those that are not given (TZ only where the kernel has it), and
+// go-plugin adds its handshake. Nothing else is in a component's environment.
+var AllowedEnv = []string{"GOGC", "GOMEMLIMIT", "TZ", "LANG", "TMPDIR", "CARBONADO_PACKAGE"}
+
+// Config is what the composition root gives.
+type Config struct {
+	// Guardian is the way to fork.
+	Guardian *guardian.Client
+	// RunFolder is repository/run. Attempts get folders of their own below it, or below a folder that it names where its path is
+	// too long for Unix sockets.
+	RunFolder string
+	// Log takes the components' lines, each under its component's name, and the supervisor's own.
+	Log hclog.Logger
+}
+
+// Supervisor starts instances. Safe for concurrent use.
+type Supervisor struct {
+	conf     Config
+	attempts attempts
+	verifier verifier
+	events   *events
+	work     sync.WaitGroup // every goroutine of an instance
+
+	mu        sync.Mutex // guards what follows
+	instances map[*Instance]struct{}
+	closed    bool
+	closing   chan struct{}
+}
+
+// New makes a supervisor and clears what an earlier kernel left in the run folder.
+func New(c Config) (*Supervisor, error) {
+	if c.Guardian == nil || c.Log == nil {
+		return nil, ErrSpec.New("a supervisor without guardian or log")
+	}
+	a, err := newAttempts(c.RunFolder)
+	if err != nil {
+		return nil, err
+	}
+	return &Supervisor{
+		conf: c, attempts: a, events: newEvents(), instances: map[*Instance]struct{}{}, closing: make(chan struct{}),
+	}, nil
+}
 
 // Events gives every start and end, in order. The channel is never full: what the reader doesn't take waits in memory. It has
 // one reader, and is closed by Close.
-func (s *Supervisor) Events() <-chan Event { return nil }
+func (s *Supervisor) Events() <-chan Event { return s.events.out }
 
-// Start verifies, starts, shakes hands and connects. It returns when the component can be called, or when nothing of the
-// attempt is left. ctx or the spec's StartTimeout ends the attempt.
-func (s *Supervisor) Start(ctx context.Context, spec Spec) (*Instance, error) { return nil, nil }
-
-// Event is a start or an end.
-type Event struct {
-	Kind     EventKind
-	Instance *Instance
-	// Exit is set where Kind is Ended.
-	Exit Exit
-	At   time.Time
+// Close kills every instance that still runs, waits for all goroutines until ctx ends, and closes Events.
+func (s *Supervisor) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.closing)
+	running := slices.Collect(maps.Keys(s.instances))
+	s.mu.Unlock()
+	for _, i := range running {
+		s.work.Go(func() { i.Kill(ctx, component.ResultOperator) })
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.work.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		return fmt.Errorf("instances still run: %w", ctx.Err())
+	}
+	s.events.close()
+	return s.attempts.close()
 }
 
-// EventKind tells which.
-type EventKind uint8
+// Start verifies, starts, shakes hands and connects. It returns when the component can be called, or, with an error, when nothing
+// of the attempt is left. ctx or the spec's StartTimeout ends the attempt.
+func (s *Supervisor) Start(ctx context.Context, spec Spec) (*Instance, error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, ErrCancelled.New("start %s: the kernel stops", spec.Name)
+	}
+	s.work.Add(1)
+	s.mu.Unlock()
+	defer s.work.Done()
 
-const (
-	// Started: the component can be called.
-	Started EventKind = iota + 1
-	// Ended: its process is gone.
-	Ended
-)
-
-// Instance is one process. Safe for concurrent use.
-type Instance struct{}
-
-func (i *Instance) Name() string         { return "" }
-func (i *Instance) Version() string      { return "" }
-func (i *Instance) Generation() uint64   { return 0 }
-func (i *Instance) PID() int             { return 0 }
-func (i *Instance) UID() int             { return 0 }
-func (i *Instance) StartedAt() time.Time { return time.Time{} }
-
-// RunFolder is the attempt's own folder, 0700, removed when the instance has ended. It is ConfigureRequest.run_folder.
-func (i *Instance) RunFolder() string { return "" }
-
-// Listeners is ConfigureRequest.listeners.
-func (i *Instance) Listeners() []*controlv1.Listener { return nil }
-
-// Component calls the component. Give each call a context with a deadline.
-func (i *Instance) Component() controlv1.ComponentClient { return nil }
-
-// Deployer calls the component's deployer.
-func (i *Instance) Deployer() controlv1.DeployerClient { return nil }
-
-// Conn is the control connection itself.
-func (i *Instance) Conn() grpc.ClientConnInterface { return nil }
-
-// Ping asks the process for a sign of life (gRPC health) until ctx ends, PingTimeout at most.
-func (i *Instance) Ping(ctx context.Context) error { return nil }
-
-// Done is closed when the process has ended, whatever still holds its pipes.
-func (i *Instance) Done() <-chan struct{} { return nil }
-
-// Exit says how it ended. It waits for Done.
-func (i *Instance) Exit() Exit { return Exit{} }
-
-// Stop walks down the ladder until the process has ended, and says how. The second of two concurrent calls waits for the first.
-func (i *Instance) Stop(ctx context.Context, ladder Ladder) Exit { return Exit{} }
-
-// Kill ends the process and its group at once and says how it ended. kind becomes the result, unless it had ended by itself.
-func (i *Instance) Kill(ctx context.Context, kind component.ResultKind) Exit { return Exit{} }
-
-// Ladder is how an instance is stopped: each rung has its own deadline, a rung of 0 is left out, and the end of the process at any
-// rung ends the climb down.
-type Ladder struct {
-	// Kind becomes the result: ResultOperator, ResultReplaced, ResultWatchdog, ResultStartTimeout or ResultOK.
-	Kind component.ResultKind
-	// Drain, Release and Stop are the calls of control.proto.
-	Drain   time.Duration
-	Release time.Duration
-	Stop    time.Duration
-	// Exit is the time from the answer of Stop to the process's own exit.
-	Exit time.Duration
-	// Term is the time between SIGTERM and SIGKILL, both to the whole process group.
-	Term time.Duration
+	spec, err := spec.complete()
+	if err != nil {
+		return nil, err
+	}
+	executable, err := s.verifier.open(spec.Executable, spec.Digest)
+	if err != nil {
+		return nil, err
+	}
+	defer executable.Close()
+	if err := os.MkdirAll(spec.DataFolder, 0o700); err != nil {
+		return nil, ErrFolder.Wrap(err, "data folder of %s", spec.Name)
+	}
+	listeners, err := s.listeners(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := s.attempts.add(spec.Name, spec.Generation)
+	if err != nil {
+		return nil, err
+	}
+	log := s.conf.Log.Named(spec.Name)
+	lines := newLineLog(log)
+	i := &Instance{
+		spec: spec, runFolder: folder, listeners: listeners, started: time.Now(), done: make(chan struct{}),
+		output: newOutput(lines.line, lines.lost, time.Now),
+	}
+	if err := s.shake(ctx, i, executable); err != nil {
+		return nil, err
+	}
+	return i, nil
 }
 
-// DefaultLadder gives work under way 10 s to end, and the rest what a healthy component needs many times over.
-func DefaultLadder(kind component.ResultKind) Ladder {
-	return Ladder{Kind: kind, Drain: 10 * time.Second, Release: 5 * time.Second, Stop: 5 * time.Second, Exit: 2 * time.Second, Term: 2 * time.Second}
+// shake makes the process and its connection. On an error nothing of them is left.
+func (s *Supervisor) shake(ctx context.Context, i *Instance, executable *os.File) error {
+	ctx, cancel := context.WithTimeout(ctx, i.spec.StartTimeout)
+	defer cancel()
+	client := s.client(i, executable)
+
+	type result struct {
+		connection *handshake.Connection
+		err        error
+	}
+	shaken := make(chan result, 1)
+	s.work.Go(func() { // go-plugin's Start holds its lock until it returns: it is left alone meanwhile
+		c, err := dispense(client)
+		shaken <- result{c, err}
+	})
+	var r result
+	select {
+	case r = <-shaken:
+	case <-ctx.Done():
+		select {
+		case <-i.process.started:
+		case r = <-shaken:
+		}
+		if i.process.p != nil {
+			i.process.p.Kill()
+		}
+		if r.connection == nil && r.err == nil {
+			r = <-shaken // soon: its pipes have ended
+		}
+		r.err = errors.Join(ctx.Err(), r.err)
+	}
+	if r.err == nil {
+		i.conn = r.connection.Conn
+		r.err = i.Ping(ctx) // the first call: peer credentials are checked here
+	}
+	if r.err == nil {
+		s.mu.Lock()
+		if s.closed {
+			r.err = context.Canceled
+		} else {
+			s.instances[i] = struct{}{}
+			s.events.put(Event{Kind: Started, Instance: i, At: time.Now()})
+			s.work.Go(func() { s.watch(i, client) })
+		}
+		s.mu.Unlock()
+	}
+	if r.err == nil {
+		s.conf.Log.Debug("component started", "component", i.spec.Name, "version", i.spec.Version,
+			"generation", i.spec.Generation, "pid", i.PID(), "after", time.Since(i.started).Round(100*time.Microsecond))
+		return nil
+	}
+	return s.failed(ctx, i, client, r.err)
+}
+
+// failed ends what there is of a start, and says why.
+func (s *Supervisor) failed(ctx context.Context, i *Instance, client *plugin.Client, reason error) error {
+	p := i.process.p
+	if p == nil {
+		s.collect(i, client)
+		if ctx.Err() == nil {
+			return ErrFork.Wrap(reason, "%s", i.spec.Name)
+		}
+		return ErrCancelled.Wrap(reason, "start %s", i.spec.Name)
+	}
+	alone := false // it ended before anybody touched it
+	select {
+	case <-p.Done():
+		alone = !errors.Is(reason, context.DeadlineExceeded) && !errors.Is(reason, context.Canceled)
+	default:
+		if ctx.Err() == nil {
+			// A process whose connection breaks is about to end, as a rule; what it says then is worth more.
+			t := time.NewTimer(drainMost)
+			select {
+			case <-p.Done():
+				alone = true
+			case <-t.C:
+			}
+			t.Stop()
+		}
+	}
+	p.Kill()
+	select {
+	case <-i.process.drained:
+	case <-time.After(killMost):
+	}
+	var kind component.ResultKind
+	if !alone {
+		kind = component.ResultStartTimeout
+	}
+	select {
+	case <-i.process.drained:
+		i.mu.Lock()
+		i.asked = kind
+		i.mu.Unlock()
+		i.finish()
+	default: // the system holds it
+		i.exit = Exit{Result: component.Result{Kind: kind}, Forced: true}
+	}
+	s.collect(i, client)
+	var err error
+	switch {
+	case alone:
+		err = ErrStart.Wrap(i.exit.Err(i.spec.Name), "%s", i.spec.Name)
+	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		err = ErrStartTimeout.New("%s was not ready after %s%s", i.spec.Name, i.spec.StartTimeout, lastWords(i.exit))
+	case ctx.Err() != nil:
+		err = ErrCancelled.New("start %s", i.spec.Name)
+	default:
+		err = ErrHandshake.Wrap(reason, "%s", i.spec.Name)
+	}
+	return &startError{error: err, exit: i.exit}
+}
+
+func lastWords(e Exit) string {
+	if len(e.Tail) == 0 {
+		return " and has said nothing"
+	}
+	return "; its last line: " + printable(e.Tail[len(e.Tail)-1])
+}
+
+// watch follows one instance to its end.
+func (s *Supervisor) watch(i *Instance, client *plugin.Client) {
+	<-i.process.drained
+	i.finish()
+	s.mu.Lock()
+	delete(s.instances, i)
+	s.events.put(Event{Kind: Ended, Instance: i, Exit: i.exit, At: i.exit.At})
+	s.mu.Unlock()
+	s.collect(i, client)
+}
+
+// collect lets go of all that an ended process leaves: go-plugin's goroutines, the rest of its lines, its folder.
+func (s *Supervisor) collect(i *Instance, client *plugin.Client) {
+	s.work.Go(func() {
+		// Kill first asks the dead process to shut down, which fails at once, and then waits for go-plugin's goroutines.
+		client.Kill()
+		i.output.close()
+		<-i.output.done
+		if err := os.RemoveAll(i.runFolder); err != nil {
+			s.conf.Log.Warn("a run folder is left", "component", i.spec.Name, "error", err)
+		}
+	})
+}
+
+// client makes go-plugin's side of one attempt; it can't be used twice.
+func (s *Supervisor) client(i *Instance, executable *os.File) *plugin.Client {
+	i.process = newProcess(i.spec.Name, i.runFolder, i.output, nil)
+	uid := os.Geteuid()
+	return plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig:  handshake.Config(),
+		Plugins:          handshake.Plugins(nil),
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		// Never Managed, AutoMTLS, Reattach or SecureConfig: we collect ourselves, check peers by the system's word, and hash what is executed.
+		SkipHostEnv:      true,
+		StartTimeout:     i.spec.StartTimeout + pluginMargin,
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: filepath.Join(i.runFolder, "tmp")},
+		SyncStdout:       &lineWriter{out: i.output, from: fromStdout},
+		SyncStderr:       &lineWriter{out: i.output, from: fromStderr},
+		Logger:           hclog.NewNullLogger(), // what it says is said by us, once
+		GRPCDialOptions: handshake.DialOptions(func(p handshake.Peer) bool {
+			return i.process.p != nil && p.PID == i.process.p.PID && p.UID == uid
+		}),
+		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+			i.process.start = func(ctx context.Context) (*guardian.Process, error) {
+				return s.conf.Guardian.Start(ctx, i.order(cmd.Env), executable)
+			}
+			return i.process, nil
+		},
+	})
+}
+
+// order is what the guardian is asked for. handshakeEnv is what go-plugin wants the process to find.
+func (i *Instance) order(handshakeEnv []string) guardian.Order {
+	env := i.spec.env(i.runFolder)
+	for _, e := range handshakeEnv {
+		if strings.HasPrefix(e, plugin.EnvUnixSocketDir+"=") { // its own folder is one level too deep for long paths
+			e = plugin.EnvUnixSocketDir + "=" + i.runFolder
+		}
+		env = append(env, e)
+	}
+	keys := make([]string, len(i.spec.Listeners))
+	for n, l := range i.spec.Listeners {
+		keys[n] = l.Key
+	}
+	return guardian.Order{Name: i.spec.Name, Env: env, Dir: i.spec.DataFolder, Listeners: keys, Limits: i.spec.Limits}
+}
+
+// dispense starts the process, and returns its connection.
+func dispense(client *plugin.Client) (*handshake.Connection, error) {
+	protocol, err := client.Client()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := protocol.Dispense(handshake.PluginName)
+	if err != nil {
+		return nil, err
+	}
+	return raw.(*handshake.Connection), nil
+}
+
+// listeners asks the guardian where the listeners are bound.
+func (s *Supervisor) listeners(ctx context.Context, spec Spec) ([]*controlv1.Listener, error) {
+	var all []*controlv1.Listener
+	for n, l := range spec.Listeners {
+		address, err := s.conf.Guardian.Address(ctx, l.Key)
+		if err != nil {
+			return nil, ErrFork.Wrap(err, "listener %s of %s", l.Name, spec.Name)
+		}
+		all = append(all, &controlv1.Listener{Name: l.Name, Fd: int32(layout.FDFirstListener + n), Address: address})
+	}
+	return all, nil
+}
+
+// complete checks a spec and fills in what it leaves out.
+func (s Spec) complete() (Spec, error) {
+	if s.Name == "" || strings.ContainsAny(s.Name, "/\x00") || s.Name == "." || s.Name == ".." {
+		return s, ErrSpec.New("%q is no name for a component", s.Name)
+	}
+	for _, path := range []string{s.Executable, s.PackageFolder, s.DataFolder} {
+		if !filepath.IsAbs(path) {
+			return s, ErrSpec.New("%s: %q is no absolute path", s.Name, path)
+		}
+	}
+	for name := range s.Env {
+		if !slices.Contains(AllowedEnv, name) {
+			return s, ErrSpec.New("%s: %s does not belong in a component's environment", s.Name, name)
+		}
+	}
+	if s.StartTimeout <= 0 {
+		s.StartTimeout = DefaultStartTimeout
+	}
+	if s.MemoryLimit <= 0 {
+		s.MemoryLimit = DefaultMemoryLimit
+	}
+	if s.Files <= 0 {
+		s.Files = DefaultFiles
+	}
+	derived := launch.Limits{
+		Files: uint64(s.Files), Data: max(dataLeast, dataFactor*uint64(s.MemoryLimit)), Nice: s.Nice, OOMScore: oomScore,
+	}
+	if s.Limits.Files == 0 {
+		s.Limits.Files = derived.Files
+	}
+	if s.Limits.Data == 0 {
+		s.Limits.Data = derived.Data
+	}
+	if s.Limits.Nice == 0 {
+		s.Limits.Nice = derived.Nice
+	}
+	if s.Limits.OOMScore == 0 {
+		s.Limits.OOMScore = derived.OOMScore
+	}
+	s.Listeners = slices.Clone(s.Listeners)
+	s.Env = maps.Clone(s.Env)
+	return s, nil
+}
+
+// env is the environment without go-plugin's part, sorted.
+func (s Spec) env(runFolder string) []string {
+	all := map[string]string{
+		"GOGC":              gogc,
+		"GOMEMLIMIT":        fmt.Sprint(s.MemoryLimit / 5 * 4),
+		"LANG":              "C.UTF-8",
+		"TMPDIR":            filepath.Join(runFolder, "tmp"),
+		"CARBONADO_PACKAGE": s.PackageFolder,
+	}
+	if tz, ok := os.LookupEnv("TZ"); ok {
+		all["TZ"] = tz
+	}
+	maps.Copy(all, s.Env)
+	env := make([]string, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		env = append(env, name+"="+all[name])
+	}
+	return env
 }
