@@ -65,36 +65,60 @@ var namePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{0,62}$`)
 // package that is not in order has a Cause; an error means that the folder itself cannot be read. A missing folder is an
 // empty catalog.
 func (c *Catalog) Scan(ctx context.Context) ([]*Package, error) {
+	var out []*Package
+	err := c.each(func(name string, v fs.DirEntry) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		out = append(out, c.load(name, v.Name(), v.Type()))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(out, func(a, b *Package) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), semver.MustParse(b.Version).Compare(semver.MustParse(a.Version)), cmp.Compare(a.Version, b.Version))
+	})
+	return out, nil
+}
+
+// Names lists the names of installed packages, whether or not they are in order.
+func (c *Catalog) Names() ([]string, error) {
+	var out []string
+	err := c.each(func(name string, _ fs.DirEntry) error {
+		out = append(out, name)
+		return nil
+	})
+	return slices.Compact(out), err
+}
+
+// each visits every version folder, by name.
+func (c *Catalog) each(visit func(name string, version fs.DirEntry) error) error {
 	names, err := os.ReadDir(c.plugins)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, ErrInstall.Wrap(err, "the folder of packages cannot be read")
+		return ErrInstall.Wrap(err, "the folder of packages cannot be read")
 	}
-	var out []*Package
 	for _, n := range names {
 		if !namePattern.MatchString(n.Name()) || n.Name() == "examples" || !n.IsDir() {
 			continue
 		}
 		versions, err := os.ReadDir(filepath.Join(c.plugins, n.Name()))
 		if err != nil {
-			return nil, ErrInstall.Wrap(err, "the versions of %s cannot be read", n.Name())
+			return ErrInstall.Wrap(err, "the versions of %s cannot be read", n.Name())
 		}
 		for _, v := range versions {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			if _, err := semver.StrictNewVersion(v.Name()); err != nil {
+			if _, err := semver.StrictNewVersion(v.Name()); err != nil || !v.IsDir() && v.Type()&fs.ModeSymlink == 0 {
 				continue
 			}
-			out = append(out, c.load(n.Name(), v.Name(), v.Type()))
+			if err := visit(n.Name(), v); err != nil {
+				return err
+			}
 		}
 	}
-	slices.SortFunc(out, func(a, b *Package) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), semver.MustParse(b.Version).Compare(semver.MustParse(a.Version)), cmp.Compare(a.Version, b.Version))
-	})
-	return out, nil
+	return nil
 }
 
 // Choose takes the highest version of each name, by name. A highest version that is not in order is chosen all the same: its

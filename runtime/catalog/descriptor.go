@@ -73,8 +73,8 @@ type rawRequire struct {
 	Service     string            `json:"service"`
 	Version     string            `json:"version"`
 	Cardinality string            `json:"cardinality"`
-	Policy      string            `json:"policy"`
-	Option      string            `json:"option"`
+	Dynamic     bool              `json:"dynamic"`
+	Greedy      bool              `json:"greedy"`
 	Filter      map[string]string `json:"filter"`
 }
 
