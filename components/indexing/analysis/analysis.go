@@ -5,8 +5,6 @@ package analysis
 import (
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/blevesearch/segment"
 )
 
 // MaxWord is the greatest length of a word in UTF-16 units; longer ones are cut into several.
@@ -26,6 +24,7 @@ type Analyzer struct {
 	pos   uint32
 
 	words [][]byte // other texts, already in words
+	parts [][]byte
 	types []int
 	slow  bool
 	next  int
@@ -89,19 +88,6 @@ func (a *Analyzer) Reset(text []byte) {
 			a.split(text)
 			return
 		}
-	}
-}
-
-func (a *Analyzer) split(text []byte) {
-	a.slow, a.next = true, 0
-	// The segmenter calls damage what is not UTF-8; such bytes become U+FFFD, which belongs to no word.
-	if !utf8.Valid(text) {
-		text = []byte(string([]rune(string(text))))
-	}
-	var err error
-	a.words, a.types, _, err = segment.SegmentWordsDirect(text, a.words[:0], a.types[:0])
-	if err != nil {
-		a.words = a.words[:0]
 	}
 }
 
@@ -190,11 +176,8 @@ func (a *Analyzer) nextSlow() ([]byte, bool) {
 		return word, true
 	}
 	for a.next < len(a.words) {
-		w, typ := a.words[a.next], a.types[a.next]
+		w := a.words[a.next]
 		a.next++
-		if typ == segment.None {
-			continue
-		}
 		a.lower = Lower(a.lower[:0], w)
 		if len(a.lower) > MaxWord {
 			a.rest = a.lower

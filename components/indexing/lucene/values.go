@@ -86,8 +86,9 @@ func (f target) words(text string, phrase bool, slop token) (query.Node, error) 
 			}
 			n.Slop = int(s)
 		}
+		first := found[0].At
 		for i := range n.Terms {
-			n.Terms[i].At -= found[0].At
+			n.Terms[i].At -= first
 		}
 		return n, nil
 	}
