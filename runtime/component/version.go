@@ -56,7 +56,8 @@ func ParseRange(s string) (*Range, error) {
 	return r, nil
 }
 
-// Has tells whether v lies in the range. A nil range has every version.
+// Has tells whether v lies in the range. A nil range has every version. A pre-release of an excluded upper end is excluded
+// too: 2.0.0-rc.1 is no 1.x.
 func (r *Range) Has(v *semver.Version) bool {
 	if r == nil {
 		return true
@@ -69,6 +70,10 @@ func (r *Range) Has(v *semver.Version) bool {
 	}
 	if r.high == nil {
 		return true
+	}
+	if !r.hiIn && v.Prerelease() != "" && r.high.Prerelease() == "" &&
+		v.Major() == r.high.Major() && v.Minor() == r.high.Minor() && v.Patch() == r.high.Patch() {
+		return false
 	}
 	c := v.Compare(r.high)
 	return c < 0 || c == 0 && r.hiIn

@@ -3,6 +3,7 @@
 package strictyaml
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,8 +12,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-
-	"bytes"
 
 	"carbonado.dev/sdk/cause"
 	"go.yaml.in/yaml/v3"
@@ -155,6 +154,9 @@ func (d *Document) scalar(n *yaml.Node) (any, error) {
 	case "!!int":
 		if json.Valid([]byte(n.Value)) {
 			return json.Number(n.Value), nil
+		}
+		if digits := strings.TrimLeft(n.Value, "+-"); len(digits) > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9' {
+			return nil, d.refuse(n, "%s could be read as octal; write it without the zero, or in quotes", n.Value)
 		}
 		var i int64
 		if err := n.Decode(&i); err != nil {
