@@ -1,0 +1,48 @@
+import { Alert, Button, Stack, Text } from '@mantine/core'
+import { ApiError, type Cause } from '../api/http'
+import { flatten } from '../model/runtime'
+import { text } from '../text'
+import { Icon } from './Icon'
+
+/** Chain shows a cause and what lies beneath it; the leaf, last, is what to look at. */
+export function Chain({ cause }: { cause: Cause }) {
+  return (
+    <ol className="chain">
+      {flatten(cause).map((c, i) => (
+        // A chain has no other identity than its order.
+        <li key={i}>
+          <Text size="sm">
+            {c.text}{' '}
+            <Text span size="xs" c="dimmed" className="mono">
+              {c.code}
+              {c.file ? ` · ${c.file}${c.line ? `:${c.line}` : ''}` : ''}
+            </Text>
+          </Text>
+        </li>
+      ))}
+    </ol>
+  )
+}
+
+/** fixOf is the advice nearest to the leaf. */
+export function fixOf(cause: Cause): string {
+  return flatten(cause).reverse().find(c => c.fix)?.fix ?? ''
+}
+
+/** Problem shows why something was refused, and what to do about it. */
+export function Problem({ error, retry }: { error: unknown; retry?: () => void }) {
+  const cause: Cause = error instanceof ApiError ? error.cause : { code: 'UI-002', text: String(error), chain: [], fix: '' }
+  return (
+    <Alert color="red" variant="light" icon={<Icon name="warning" />} title={text.error.title} role="alert" data-testid="problem">
+      <Stack gap="xs" align="flex-start">
+        <Chain cause={cause} />
+        {fixOf(cause) && <Text size="sm">{fixOf(cause)}</Text>}
+        {retry && (
+          <Button size="compact-sm" variant="default" onClick={retry}>
+            {text.error.retry}
+          </Button>
+        )}
+      </Stack>
+    </Alert>
+  )
+}

@@ -1,0 +1,35 @@
+import { Button, Group, Modal, Stack, Text } from '@mantine/core'
+import { useMutation } from '@tanstack/react-query'
+import { restart } from '../api/kernel'
+import { Command } from '../parts/Command'
+import { Problem } from '../parts/Problem'
+import { text } from '../text'
+
+const t = text.components
+
+/** Restart asks before it restarts a component, and says how it went. */
+export function Restart({ name, users, close }: { name?: string; users: string[]; close: () => void }) {
+  const going = useMutation({ mutationFn: (n: string) => restart(n), onSuccess: close })
+  const leave = () => {
+    going.reset()
+    close()
+  }
+  return (
+    <Modal opened={name !== undefined} onClose={leave} title={name ? t.restartTitle(name) : ''} closeButtonProps={{ 'aria-label': t.cancel }} centered>
+      <Stack>
+        <Text size="sm">{t.restartText}</Text>
+        {users.length > 0 && <Text size="sm">{t.restartUsers(users.join(', '))}</Text>}
+        <Command line={`carbonado component restart ${name ?? ''}`} />
+        {going.error && <Problem error={going.error} />}
+        <Group justify="flex-end">
+          <Button variant="default" onClick={leave} data-autofocus>
+            {t.cancel}
+          </Button>
+          <Button color="red" loading={going.isPending} onClick={() => name && going.mutate(name)}>
+            {t.restart}
+          </Button>
+        </Group>
+      </Stack>
+    </Modal>
+  )
+}
