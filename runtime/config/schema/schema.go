@@ -101,7 +101,7 @@ func (s *Schema) Check(d *strictyaml.Document) []*cause.Error {
 }
 
 func leaves(e *jsonschema.ValidationError, visit func(*jsonschema.ValidationError)) {
-	if len(e.Causes) == 0 {
+	if _, name := e.ErrorKind.(*kind.PropertyNames); name || len(e.Causes) == 0 {
 		visit(e)
 		return
 	}
@@ -133,6 +133,9 @@ func (s *Schema) faults(d *strictyaml.Document, e *jsonschema.ValidationError) [
 			out = append(out, f)
 		}
 		return out
+	case *kind.PropertyNames:
+		p := d.KeyAt(append(slices.Clone(path), k.Property)...)
+		return []*cause.Error{ErrKey.New("%s may have no key %q", where, k.Property).At(d.File, p.Line, p.Column)}
 	case *kind.Required:
 		f := ErrValue.New("%s needs %s", where, quoted(k.Missing)).At(d.File, at.Line, at.Column)
 		return []*cause.Error{f.Fix("Add %s.", quoted(k.Missing))}
