@@ -140,7 +140,7 @@ func (s *Schema) faults(d *strictyaml.Document, e *jsonschema.ValidationError) [
 		f := ErrValue.New("%s needs %s", where, quoted(k.Missing)).At(d.File, at.Line, at.Column)
 		return []*cause.Error{f.Fix("Add %s.", quoted(k.Missing))}
 	case *kind.Type:
-		f := ErrValue.New("%s is a %s, but must be a %s", where, k.Got, strings.Join(k.Want, " or ")).At(d.File, at.Line, at.Column)
+		f := ErrValue.New("%s is %s, but must be %s", where, article(k.Got), article(strings.Join(k.Want, " or "))).At(d.File, at.Line, at.Column)
 		if k.Got == "number" && slices.Contains(k.Want, "string") {
 			f.Fix("Put the value in quotes.")
 		}
@@ -315,6 +315,14 @@ func (s *Schema) redact(node map[string]any, value any) any {
 		return out
 	}
 	return value
+}
+
+// article puts "a" or "an" before the name of a type.
+func article(typ string) string {
+	if strings.ContainsRune("aio", rune((typ + " ")[0])) {
+		return "an " + typ
+	}
+	return "a " + typ
 }
 
 func dotted(path []string) string {
