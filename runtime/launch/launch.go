@@ -150,13 +150,14 @@ func lower(resource int, n uint64) error {
 	return syscall.Setrlimit(resource, &syscall.Rlimit{Cur: n, Max: n})
 }
 
-// closeFrom closes every descriptor from first on.
+// closeFrom makes every descriptor from first on end with the execution. They are not closed before it: among them are those of the
+// Go runtime, whose other threads go on until then.
 func closeFrom(first int) error {
-	err := unix.CloseRange(uint(first), math.MaxUint32, 0)
-	if err != unix.ENOSYS {
+	err := unix.CloseRange(uint(first), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	if err != unix.ENOSYS && err != unix.EINVAL {
 		return err
 	}
-	// Before Linux 5.9.
+	// Before Linux 5.11.
 	open, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return err

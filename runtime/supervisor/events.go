@@ -33,10 +33,11 @@ type events struct {
 	abandon chan struct{}
 	done    chan struct{}
 
-	mu     sync.Mutex // guards queue, closed
+	mu     sync.Mutex // guards what follows
 	more   *sync.Cond
 	queue  []Event
 	closed bool
+	read   bool // somebody reads: an event was taken
 }
 
 func newEvents() *events {
@@ -73,19 +74,26 @@ func (e *events) run() {
 		e.mu.Unlock()
 		select {
 		case e.out <- next:
+			e.mu.Lock()
+			e.read = true
+			e.mu.Unlock()
 		case <-e.abandon:
 			return
 		}
 	}
 }
 
-// close ends the channel. Events that nobody takes within a second are dropped.
+// close ends the channel. Events that the reader doesn't take within a second are dropped, at once where there is none.
 func (e *events) close() {
 	e.mu.Lock()
 	e.closed = true
+	wait := lastEventsMost
+	if !e.read {
+		wait = 0
+	}
 	e.more.Signal()
 	e.mu.Unlock()
-	late := time.AfterFunc(lastEventsMost, func() { close(e.abandon) })
+	late := time.AfterFunc(wait, func() { close(e.abandon) })
 	<-e.done
 	late.Stop()
 }

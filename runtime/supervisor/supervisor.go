@@ -68,7 +68,9 @@ type Supervisor struct {
 	mu        sync.Mutex // guards what follows
 	instances map[*Instance]struct{}
 	closed    bool
-	closing   chan struct{}
+
+	life context.Context // ends with Close, and with it every start under way
+	die  context.CancelFunc
 }
 
 // New makes a supervisor and clears what an earlier kernel left in the run folder.
@@ -80,9 +82,9 @@ func New(c Config) (*Supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Supervisor{
-		conf: c, attempts: a, events: newEvents(), instances: map[*Instance]struct{}{}, closing: make(chan struct{}),
-	}, nil
+	s := &Supervisor{conf: c, attempts: a, events: newEvents(), instances: map[*Instance]struct{}{}}
+	s.life, s.die = context.WithCancel(context.Background())
+	return s, nil
 }
 
 // Events gives every start and end, in order. The channel is never full: what the reader doesn't take waits in memory. It has
@@ -97,7 +99,7 @@ func (s *Supervisor) Close(ctx context.Context) error {
 		return nil
 	}
 	s.closed = true
-	close(s.closing)
+	s.die()
 	running := slices.Collect(maps.Keys(s.instances))
 	s.mu.Unlock()
 	for _, i := range running {
@@ -165,6 +167,7 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec) (*Instance, error) {
 func (s *Supervisor) shake(ctx context.Context, i *Instance, executable *os.File) error {
 	ctx, cancel := context.WithTimeout(ctx, i.spec.StartTimeout)
 	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
 	client := s.client(i, executable)
 
 	type result struct {
@@ -225,38 +228,31 @@ func (s *Supervisor) failed(ctx context.Context, i *Instance, client *plugin.Cli
 		}
 		return ErrCancelled.Wrap(reason, "start %s", i.spec.Name)
 	}
-	alone := false // it ended before anybody touched it
-	select {
-	case <-p.Done():
-		alone = !errors.Is(reason, context.DeadlineExceeded) && !errors.Is(reason, context.Canceled)
-	default:
-		if ctx.Err() == nil {
-			// A process whose connection breaks is about to end, as a rule; what it says then is worth more.
-			t := time.NewTimer(drainMost)
-			select {
-			case <-p.Done():
-				alone = true
-			case <-t.C:
-			}
-			t.Stop()
+	if ctx.Err() == nil {
+		// A process whose connection breaks is about to end, as a rule; what it says then is worth more.
+		t := time.NewTimer(drainMost)
+		select {
+		case <-p.Done():
+		case <-t.C:
 		}
+		t.Stop()
 	}
 	p.Kill()
+	kind := component.ResultStartTimeout
+	if errors.Is(ctx.Err(), context.Canceled) {
+		kind = component.ResultOperator
+	}
+	alone := false // it ended before anybody touched it
 	select {
 	case <-i.process.drained:
-	case <-time.After(killMost):
-	}
-	var kind component.ResultKind
-	if !alone {
-		kind = component.ResultStartTimeout
-	}
-	select {
-	case <-i.process.drained:
+		if e := p.Exit(); !e.Ours {
+			alone, kind = true, component.ResultNone
+		}
 		i.mu.Lock()
 		i.asked = kind
 		i.mu.Unlock()
 		i.finish()
-	default: // the system holds it
+	case <-time.After(killMost): // the system holds it
 		i.exit = Exit{Result: component.Result{Kind: kind}, Forced: true}
 	}
 	s.collect(i, client)
@@ -264,7 +260,7 @@ func (s *Supervisor) failed(ctx context.Context, i *Instance, client *plugin.Cli
 	switch {
 	case alone:
 		err = ErrStart.Wrap(i.exit.Err(i.spec.Name), "%s", i.spec.Name)
-	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		err = ErrStartTimeout.New("%s was not ready after %s%s", i.spec.Name, i.spec.StartTimeout, lastWords(i.exit))
 	case ctx.Err() != nil:
 		err = ErrCancelled.New("start %s", i.spec.Name)
@@ -436,4 +432,14 @@ func (s Spec) env(runFolder string) []string {
 		env = append(env, name+"="+all[name])
 	}
 	return env
+}
+
+// ShortFolder makes a folder, 0700, beside those of attempts, whose path is short enough for a socket: for the kernel's own. It goes
+// with Close.
+func (s *Supervisor) ShortFolder(name string) (string, error) {
+	folder := filepath.Join(s.attempts.root, name)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", ErrFolder.Wrap(err, "run folder of %s", name)
+	}
+	return folder, nil
 }

@@ -16,6 +16,8 @@ package handshake
 import (
 	"context"
 	"errors"
+	"os"
+	"sync"
 
 	"carbonado.dev/sdk/handshake/layout"
 
@@ -45,13 +47,24 @@ func Config() plugin.HandshakeConfig {
 
 // Serve is what a component gives to plugin.Serve. Only the kernel that line names can connect. register adds the component's
 // services; logger takes go-plugin's own lines, and must write to the real standard error.
+//
+// go-plugin replaces os.Stdout and os.Stderr by pipes that it carries to the kernel in pieces of 1 KiB: slow, and what was printed last
+// is lost when the process exits. From the kernel's first call on, which comes before Configure, they are the process's real ones
+// again, whose lines the kernel logs as well.
 func Serve(line *layout.Lifeline, logger hclog.Logger, register func(*grpc.Server) error) *plugin.ServeConfig {
+	stdout, stderr := os.Stdout, os.Stderr
+	restore := sync.OnceFunc(func() { os.Stdout, os.Stderr = stdout, stderr })
+	first := func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		restore()
+		return handle(ctx, req)
+	}
 	return &plugin.ServeConfig{
 		HandshakeConfig: Config(),
 		Plugins:         Plugins(register),
 		Logger:          logger,
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
-			return grpc.NewServer(append(opts, ServerOptions(KernelOnly(line))...)...)
+			opts = append(opts, ServerOptions(KernelOnly(line))...)
+			return grpc.NewServer(append(opts, grpc.ChainUnaryInterceptor(first))...)
 		},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,8 +44,12 @@ type Lifeline struct {
 	closed bool
 }
 
+// firstLineMost is how long Take waits for the first line, which the guardian writes before it forks.
+const firstLineMost = 5 * time.Second
+
 // Take takes over FDLifeline of this process and watches it for the rest of the process's life: when it ends, the process exits
-// at once with ExitLifeline, without running anything. An error means that this process was not started by a guardian.
+// at once with ExitLifeline, without running anything. It returns when the kernel is known, so that its first connection is let
+// in. An error means that this process was not started by a guardian.
 func Take() (*Lifeline, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(FDLifeline, &st); err != nil {
@@ -58,7 +63,14 @@ func Take() (*Lifeline, error) {
 		return nil, fmt.Errorf("lifeline: %w", err)
 	}
 	unix.CloseOnExec(FDLifeline)
-	return Watch(os.NewFile(FDLifeline, "lifeline"), func() { os.Exit(ExitLifeline) }), nil
+	l := Watch(os.NewFile(FDLifeline, "lifeline"), func() { os.Exit(ExitLifeline) })
+	ctx, cancel := context.WithTimeout(context.Background(), firstLineMost)
+	defer cancel()
+	if _, err := l.Kernel(ctx); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
 // Watch reads lifeline lines from r until it ends, then calls ended once, unless Close was called before. Take is Watch over
