@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -55,15 +54,8 @@ type handle func(w http.ResponseWriter, r *http.Request) error
 // Handler serves Prefix and everything below it. It is safe for concurrent use.
 func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
-	methods := map[string][]string{}
-	add := func(method, path string, h handle) {
-		methods[path] = append(methods[path], method)
-		mux.HandleFunc(method+" "+Prefix+path, func(w http.ResponseWriter, r *http.Request) {
-			if err := h(w, r); err != nil {
-				Fail(w, err)
-			}
-		})
-	}
+	// One pattern per path, without method: the mux answers a wrong method in words of its own otherwise.
+	add := func(method, path string, h handle) { mux.HandleFunc(Prefix+path, only(method, h)) }
 	add("OPTIONS", "", s.options)
 	add("OPTIONS", "/{$}", s.options)
 	add("GET", "/tables", s.may(permTables, "list tables", s.tables))
@@ -80,23 +72,27 @@ func (s *Service) Handler() http.Handler {
 	for _, path := range []string{"", "/{from}", "/{from}/{to}", "/{from}/{to}/{start}", "/{from}/{to}/{start}/{count}"} {
 		add("GET", "/tables/{table}"+path, s.may(permRecords, "get records", s.records))
 	}
-	for path, allowed := range methods {
-		mux.HandleFunc(Prefix+path, wrongMethod(allowed))
-	}
 	mux.HandleFunc(Prefix+"/", func(w http.ResponseWriter, r *http.Request) {
 		Fail(w, ErrNoResource.New("there is no resource %s", r.URL.Path))
 	})
 	return mux
 }
 
-func wrongMethod(allowed []string) http.HandlerFunc {
-	if slices.Contains(allowed, "GET") {
-		allowed = append(allowed, "HEAD")
+// only serves a resource that has one method; one with GET has HEAD too.
+func only(method string, h handle) http.HandlerFunc {
+	allow := method
+	if method == http.MethodGet {
+		allow += ", " + http.MethodHead
 	}
-	allow := strings.Join(allowed, ", ")
 	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Allow", allow)
-		Fail(w, ErrMethod.New("%s is not among the methods of %s: %s", r.Method, r.URL.Path, allow))
+		if r.Method != method && (r.Method != http.MethodHead || method != http.MethodGet) {
+			w.Header().Set("Allow", allow)
+			Fail(w, ErrMethod.New("%s is not among the methods of %s: %s", r.Method, r.URL.Path, allow))
+			return
+		}
+		if err := h(w, r); err != nil {
+			Fail(w, err)
+		}
 	}
 }
 
