@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"syscall"
+
+	"github.com/Masterminds/semver/v3"
+	"golang.org/x/sys/unix"
+
+	"carbonado.dev/carbonado/runtime/admin"
+	"carbonado.dev/carbonado/runtime/catalog"
+)
+
+// verb is one command that an installed package adds.
+type verb struct {
+	verb, summary, component, version string
+}
+
+// verbs reads the component.yaml of every installed package, the highest version of each; packages that can't be read add nothing.
+func (a *app) verbs() []verb {
+	cat := catalog.At(a.Home)
+	names, err := cat.Names()
+	if err != nil {
+		return nil
+	}
+	var out []verb
+	for _, name := range names {
+		version := highest(filepath.Join(a.Home, "plugins", name))
+		file := filepath.Join(a.Home, "plugins", name, version, "component.yaml")
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		d, err := catalog.ParseDescriptor(file, data)
+		if err != nil {
+			continue
+		}
+		for _, v := range d.CLI {
+			out = append(out, verb{v.Verb, v.Summary, name, version})
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].verb < out[j].verb })
+	return out
+}
+
+// highest is the highest version among the folders of a component.
+func highest(folder string) string {
+	entries, _ := os.ReadDir(folder)
+	var best *semver.Version
+	for _, e := range entries {
+		if v, err := semver.NewVersion(e.Name()); err == nil && (best == nil || v.GreaterThan(best)) {
+			best = v
+		}
+	}
+	if best == nil {
+		return ""
+	}
+	return best.Original()
+}
+
+// packageVerb executes the package's own executable for a verb; ok is false if no package has it. The file is verified from the
+// descriptor that is executed.
+func (a *app) packageVerb(args []string) (code int, ok bool) {
+	for _, v := range a.verbs() {
+		if v.verb == args[0] {
+			return a.report(a.execute(v, args)), true
+		}
+	}
+	return 0, false
+}
+
+func (a *app) execute(v verb, args []string) error {
+	cat := catalog.At(a.Home)
+	p, err := cat.Get(v.component, v.version)
+	if err != nil {
+		return err
+	}
+	exe, err := cat.OpenExecutable(p)
+	if err != nil {
+		return err
+	}
+	defer exe.Close()
+	env := append(os.Environ(), "CARBONADO_PACKAGE="+p.Dir)
+	// The socket is reached through its folder's descriptor, which the executable inherits: a Unix path ends at 108 bytes.
+	dir, err := unix.Open(a.runFolder(), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return admin.ErrNoServer.Wrap(err, "no server has run here")
+	}
+	env = append(env, fmt.Sprintf("CARBONADO_ADMIN_SOCKET=/proc/self/fd/%d/%s", dir, admin.SocketName))
+	argv := append([]string{v.component, "cli"}, args...)
+	return syscall.Exec(fmt.Sprintf("/proc/self/fd/%d", exe.Fd()), argv, env)
+}

@@ -1,0 +1,184 @@
+package kernel
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/plan"
+	"carbonado.dev/carbonado/runtime/reconcile"
+	"carbonado.dev/carbonado/runtime/supervisor"
+	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
+)
+
+// tenant is carbon.super, the only one for now.
+const tenant = -1234
+
+// runSpan is how many process generations one kernel run may give to a component.
+const runSpan = 10_000
+
+// portPatience is how long a start waits for a port that another process is just letting go.
+const portPatience = 5 * time.Second
+
+// host turns planned components into processes (reconcile.Host).
+type host struct {
+	k *Kernel
+
+	// mu guards the fields below.
+	mu          sync.Mutex
+	generations map[string]uint64
+	keys        map[string][]byte
+	addresses   map[string]string
+}
+
+func newHost(k *Kernel) *host {
+	return &host{k: k, generations: map[string]uint64{}, keys: map[string][]byte{}, addresses: map[string]string{}}
+}
+
+// Generation grows with each start, over kernel runs too.
+func (h *host) Generation(name string) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.generations[name]++
+	return h.k.run*runSpan + h.generations[name]
+}
+
+// Launch verifies the package, opens its ports and starts the process.
+func (h *host) Launch(ctx context.Context, c *plan.Component, generation uint64) (reconcile.Process, error) {
+	p := c.Package
+	if err := h.k.catalog.Verify(p); err != nil {
+		return nil, err
+	}
+	d := p.Descriptor
+	digest := ""
+	for _, f := range p.Files {
+		if f.Path == d.Executable {
+			digest = f.SHA256
+		}
+	}
+	listeners, err := h.listen(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	spec := supervisor.Spec{
+		Name: d.Name, Version: p.Version, Generation: generation,
+		Executable: filepath.Join(p.Dir, filepath.FromSlash(d.Executable)), Digest: digest,
+		PackageFolder: p.Dir, DataFolder: h.dataFolder(d.Name), Listeners: listeners,
+		MemoryLimit: d.Resources.Memory, Files: d.Resources.Files, Nice: niceOf(d), Env: map[string]string{},
+	}
+	if tz := os.Getenv("TZ"); tz != "" {
+		spec.Env["TZ"] = tz
+	}
+	inst, err := h.k.supervisor.Start(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return inst, nil
+}
+
+// niceOf puts what asks for little of a core behind what ingests: `resources.cpu` below a whole core is nice 10.
+func niceOf(d *component.Descriptor) int {
+	if d.Resources.CPU > 0 && d.Resources.CPU < 1000 {
+		return 10
+	}
+	return 0
+}
+
+func (h *host) dataFolder(name string) string {
+	return filepath.Join(h.k.home, "repository", "data", name)
+}
+
+// listen opens the component's ports, or finds them open from its last process.
+func (h *host) listen(ctx context.Context, d *component.Descriptor) ([]supervisor.Listener, error) {
+	var out []supervisor.Listener
+	for _, p := range d.Ports {
+		key := d.Name + "/" + p.Name
+		address := net.JoinHostPort(p.Host, strconv.Itoa(p.Port+h.k.offset))
+		bound, err := h.k.listen(ctx, key, address)
+		if err != nil {
+			return nil, reconcile.ErrListen.Wrap(err, "port %s of %s (%s)", p.Name, d.Name, address)
+		}
+		h.mu.Lock()
+		h.addresses[key] = bound
+		h.mu.Unlock()
+		out = append(out, supervisor.Listener{Name: p.Name, Key: key})
+	}
+	return out, nil
+}
+
+// listen asks the guardian for a listener; a port that is just being let go is waited for.
+func (k *Kernel) listen(ctx context.Context, key, address string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, portPatience)
+	defer cancel()
+	for {
+		bound, err := k.guardian.Listen(ctx, key, address)
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return bound, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return "", err
+		}
+	}
+}
+
+// Configuration is what the process is told first.
+func (h *host) Configuration(c *plan.Component, p reconcile.Process) (*controlv1.ConfigureRequest, error) {
+	d := c.Package.Descriptor
+	req := &controlv1.ConfigureRequest{
+		Name: d.Name, Version: c.Package.Version, Generation: p.Generation(),
+		DataFolder: h.dataFolder(d.Name), RunFolder: p.RunFolder(), PackageFolder: c.Package.Dir, RepositoryFolder: filepath.Join(h.k.home, "repository"),
+		Shares: map[string]string{}, NodeId: h.k.nodeID, Tenant: tenant, Listeners: p.Listeners(),
+		Properties: h.k.resolution.Properties, MemoryLimit: d.Resources.Memory, PrincipalKey: h.principalKey(d.Name),
+		ProductVersion: h.k.options.Version, KernelPid: int32(os.Getpid()), KernelUid: int32(os.Getuid()),
+	}
+	if c.Config != nil {
+		req.ConfigJson = c.Config.JSON
+	}
+	for _, s := range d.Shares {
+		folder := filepath.Join(h.dataFolder(d.Name), s.Name)
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return nil, fmt.Errorf("share %s of %s: %w", s.Name, d.Name, err)
+		}
+		req.Shares[d.Name+"/"+s.Name] = folder
+	}
+	for _, u := range d.Uses {
+		req.Shares[u.String()] = filepath.Join(h.dataFolder(u.Component), u.Share)
+	}
+	if d.HasPrivilege("tls.server") {
+		req.Tls = h.k.tlsPair()
+	}
+	return req, nil
+}
+
+// principalKey is the key under which the gateway signs principals for a component. It lives as long as the kernel.
+func (h *host) principalKey(name string) []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.keys[name] == nil {
+		h.keys[name] = make([]byte, 32)
+		_, _ = rand.Read(h.keys[name]) // never fails (crypto/rand)
+	}
+	return h.keys[name]
+}
+
+// listeners are the open ports by "Component/name".
+func (h *host) listeners() map[string]string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := make(map[string]string, len(h.addresses))
+	for k, v := range h.addresses {
+		out[k] = v
+	}
+	return out
+}

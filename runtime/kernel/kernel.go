@@ -1,0 +1,355 @@
+// Package kernel is the composition root: it reads an installation, makes the rooms below it and wires them, and runs until it is
+// told to stop. Nothing but runtime/cmd imports it. It must not know any component by name, nor do any room's work.
+package kernel
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+	"github.com/hashicorp/go-hclog"
+
+	"carbonado.dev/carbonado/runtime/admin"
+	"carbonado.dev/carbonado/runtime/catalog"
+	"carbonado.dev/carbonado/runtime/cluster"
+	"carbonado.dev/carbonado/runtime/cluster/local"
+	"carbonado.dev/carbonado/runtime/config"
+	"carbonado.dev/carbonado/runtime/deploy"
+	"carbonado.dev/carbonado/runtime/gateway"
+	"carbonado.dev/carbonado/runtime/guardian"
+	"carbonado.dev/carbonado/runtime/plan"
+	"carbonado.dev/carbonado/runtime/plan/inputs"
+	"carbonado.dev/carbonado/runtime/profile"
+	"carbonado.dev/carbonado/runtime/reconcile"
+	"carbonado.dev/carbonado/runtime/registry"
+	"carbonado.dev/carbonado/runtime/supervisor"
+	"carbonado.dev/carbonado/runtime/tlskeys"
+	"carbonado.dev/sdk/cause"
+	kernelv1 "carbonado.dev/sdk/proto/carbonado/kernel/v1"
+	"carbonado.dev/sdk/service"
+)
+
+// Exit codes of the server.
+const (
+	ExitOK      = 0
+	ExitFailed  = 1
+	ExitUsage   = 64
+	ExitConfig  = 78
+	ExitRestart = 121
+)
+
+const (
+	// settleDeadline is how long the start line waits for components that are on their way.
+	settleDeadline = 2 * time.Minute
+	// shutdownDeadline bounds a stop of everything; the guardian ends what remains.
+	shutdownDeadline = 90 * time.Second
+)
+
+// ErrHome is the kind of an installation folder that can't be used.
+var ErrHome = cause.Define("CBN-CFG-001", "The installation folder can't be used.", "Set CARBON_HOME to a folder made by `make install PREFIX=DIR`.")
+
+// Options say which installation runs, and how it was asked to.
+type Options struct {
+	// Home is the installation's folder, absolute.
+	Home string
+	// Args are the server's arguments: profile words and -Dname=value.
+	Args []string
+	// Version of the product.
+	Version string
+	// Terminal takes the log besides its files; Out the few lines for the person who started the server.
+	Terminal, Out io.Writer
+	// Interactive: Out is a terminal, so that a one-time sign-in link may be printed.
+	Interactive bool
+}
+
+// Kernel is one run.
+type Kernel struct {
+	options    Options
+	home       string
+	nodeID     string
+	run        uint64
+	offset     int
+	started    time.Time
+	config     *config.Config
+	rules      *profile.Rules
+	resolution *profile.Resolution
+	catalog    *catalog.Catalog
+
+	logs        *logs
+	log         hclog.Logger
+	history     *history
+	guardian    *guardian.Client
+	supervisor  *supervisor.Supervisor
+	registry    *registry.Registry
+	reconciler  *reconcile.Reconciler
+	coordinator cluster.Coordinator
+	deployer    *deploy.Service
+	services    *service.Server
+	host        *host
+	events      *events
+	routes      *routes
+	auth        *authenticators
+	gateway     *gateway.Gateway
+	admin       *admin.Server
+	socket      *admin.Socket
+	keys        *tlskeys.Pair
+	// doors are the gateway's addresses by key; written before anything is served.
+	doors map[string]string
+
+	// mu guards state and exit.
+	mu    sync.Mutex
+	state string
+	exit  int
+	stop  context.CancelFunc
+}
+
+// Run runs the kernel until it is told to stop, and answers the process's exit code. It must be called in a process that the guardian
+// started.
+func Run(o Options) int {
+	k := &Kernel{options: o, home: o.Home, started: time.Now(), state: "STARTING", doors: map[string]string{}}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	ctx, k.stop = context.WithCancel(ctx)
+	defer k.stop()
+	if err := k.open(ctx); err != nil {
+		fmt.Fprintf(o.Out, "carbonado: %v\n", err)
+		if fix := cause.From(err).Proto().GetFix(); fix != "" {
+			fmt.Fprintf(o.Out, "  fix: %s\n", fix)
+		}
+		k.close()
+		return exitCode(err)
+	}
+	defer k.close()
+	k.announce(ctx)
+	<-ctx.Done()
+	k.setState("STOPPING")
+	k.log.Info("stopping")
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.exit
+}
+
+func exitCode(err error) int {
+	switch {
+	case errors.Is(err, profile.ErrUsage), errors.Is(err, config.ErrArgument):
+		return ExitUsage
+	case strings.HasPrefix(cause.From(err).Code(), "CBN-CFG"):
+		return ExitConfig
+	}
+	return ExitFailed
+}
+
+// open brings the node up. On an error, close undoes what was done.
+func (k *Kernel) open(ctx context.Context) error {
+	if err := k.read(ctx); err != nil {
+		return err
+	}
+	p, err := k.makePlan(ctx)
+	if err != nil {
+		return err
+	}
+	if err := k.openKeys(); err != nil {
+		return err
+	}
+	if k.guardian, err = guardian.Connect(); err != nil {
+		return err
+	}
+	repository := filepath.Join(k.home, "repository")
+	if k.supervisor, err = supervisor.New(supervisor.Config{Guardian: k.guardian, RunFolder: filepath.Join(repository, "run"), Log: k.logs.root}); err != nil {
+		return err
+	}
+	k.registry = registry.New()
+	k.events = newEvents()
+	k.host = newHost(k)
+	if err := k.openServices(ctx); err != nil {
+		return err
+	}
+	k.reconciler = reconcile.New(reconcile.Config{
+		Host: k.host, Kernel: k.services, Registry: k.registry, Log: k.log, Random: mathrand.Float64, Notify: k.notify,
+	})
+	k.deployer, err = deploy.New(deploy.Options{
+		Repository: repository, Data: filepath.Join(repository, "data", "kernel", "artifacts"), Deployers: k.reconciler,
+		Log: k.logs.root.Named("deploy"), OnChange: k.events.artifact,
+	})
+	if err != nil {
+		return err
+	}
+	kernelv1.RegisterCoordinatorServer(k.services, cluster.NewServer(k.coordinator))
+	kernelv1.RegisterArtifactsServer(k.services, deploy.NewServer(k.deployer))
+	if err := k.services.Start(); err != nil {
+		return err
+	}
+	for i, name := range []string{kernelv1.Coordinator_ServiceDesc.ServiceName, kernelv1.Artifacts_ServiceDesc.ServiceName} {
+		if _, err := k.registry.Publish(registry.Publication{
+			Service: name, Version: semver.MustParse("1.0.0"), Provider: reconcile.KernelName, Generation: 1, LocalID: uint64(i + 1),
+			Address: k.services.Address(), Pid: os.Getpid(), Uid: os.Getuid(),
+		}); err != nil {
+			return err
+		}
+	}
+	if err := k.openDoors(ctx); err != nil {
+		return err
+	}
+	k.reconciler.Apply(p)
+	return nil
+}
+
+// read reads the installation: configuration, flags, packages.
+func (k *Kernel) read(ctx context.Context) error {
+	repository := filepath.Join(k.home, "repository")
+	if st, err := os.Stat(filepath.Join(repository, "conf")); err != nil || !st.IsDir() {
+		return ErrHome.Wrap(err, "%s has no repository/conf", k.home)
+	}
+	data := filepath.Join(repository, "data", "kernel")
+	for _, dir := range []string{data, filepath.Join(repository, "run"), filepath.Join(repository, "deployment", "server"), filepath.Join(repository, "resources", "security")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return ErrHome.Wrap(err, "%s", dir)
+		}
+	}
+	var err error
+	if k.logs, err = newLogs(filepath.Join(repository, "logs"), k.options.Terminal, hclog.Info); err != nil {
+		return ErrHome.Wrap(err, "log folder")
+	}
+	k.log = k.logs.root.Named(kernelLog)
+	if k.coordinator, err = local.Open(filepath.Join(data, "coordinator"), "local"); err != nil {
+		return err
+	}
+	if k.nodeID, err = remembered(filepath.Join(data, "node-id"), func() string {
+		b := make([]byte, 8)
+		_, _ = rand.Read(b) // never fails (crypto/rand)
+		return hex.EncodeToString(b)
+	}); err != nil {
+		return ErrHome.Wrap(err, "node id")
+	}
+	if k.run, err = nextRun(filepath.Join(data, "runs")); err != nil {
+		return ErrHome.Wrap(err, "run counter")
+	}
+	if k.history, err = openHistory(data); err != nil {
+		return ErrHome.Wrap(err, "history")
+	}
+	k.rules = profile.RulesAt(k.home)
+	return nil
+}
+
+// makePlan reads flags, packages, rules and configuration anew and plans.
+func (k *Kernel) makePlan(ctx context.Context) (*plan.Plan, error) {
+	in, err := inputs.Read(ctx, k.home, k.options.Args)
+	if err != nil {
+		return nil, err
+	}
+	if len(in.Rest) > 0 {
+		return nil, profile.ErrUsage.New("argument %q is not known", in.Rest[0])
+	}
+	k.resolution, k.config, k.catalog = in.Resolution, in.Config, in.Catalog
+	k.offset = in.Config.Server.PortOffset.V
+	for _, n := range in.Notices {
+		k.log.Warn("notice", "cause", n.String())
+	}
+	return in.Plan(), nil
+}
+
+// remembered is the content of a small file, made at the first use.
+func remembered(path string, make func() string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err == nil && len(b) > 0 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	v := make()
+	return v, os.WriteFile(path, []byte(v+"\n"), 0o600)
+}
+
+// nextRun counts kernel runs of this installation.
+func nextRun(path string) (uint64, error) {
+	text, err := remembered(path, func() string { return "0" })
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	return n + 1, os.WriteFile(path, []byte(strconv.FormatUint(n+1, 10)+"\n"), 0o600)
+}
+
+// notify passes the reconciler's events on: to history, to watchers, to hot deployment and the gateway.
+func (k *Kernel) notify(ev reconcile.Event) {
+	if t := ev.Transition; t != nil {
+		k.history.record(ev.Component, *t)
+		level := hclog.Info
+		if t.Cause != nil && t.To != t.From {
+			level = hclog.Warn
+		}
+		k.log.Log(level, "state", "component", ev.Component, "from", t.From.String(), "to", t.To.String(), "reason", t.Reason, "actor", t.Actor)
+		if k.deployer != nil {
+			k.deployer.Ring()
+		}
+	}
+	k.events.reconcile(ev)
+}
+
+func (k *Kernel) setState(s string) {
+	k.mu.Lock()
+	k.state = s
+	k.mu.Unlock()
+	k.events.status(s)
+}
+
+// announce waits until the components have settled and says so.
+func (k *Kernel) announce(ctx context.Context) {
+	settle, cancel := context.WithTimeout(ctx, settleDeadline)
+	defer cancel()
+	err := k.reconciler.WaitSettled(settle)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		k.log.Warn("some components are still on their way", "after", settleDeadline.String())
+	}
+	k.setState("RUNNING")
+	k.writeSummary(ctx)
+}
+
+// close ends everything in the reverse order; it may be called after a failed open.
+func (k *Kernel) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownDeadline)
+	defer cancel()
+	k.closeDoors(ctx)
+	if k.deployer != nil {
+		k.deployer.Close()
+	}
+	if k.reconciler != nil {
+		k.reconciler.Shutdown(ctx)
+	}
+	if k.services != nil {
+		k.services.Stop()
+	}
+	if k.supervisor != nil {
+		k.supervisor.Close(ctx)
+	}
+	if c, ok := k.coordinator.(io.Closer); ok && c != nil {
+		_ = c.Close()
+	}
+	if k.history != nil {
+		k.history.close()
+	}
+	if k.logs != nil {
+		k.log.Info("stopped", "exit", k.exit)
+		k.logs.close()
+	}
+}

@@ -1,0 +1,349 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+
+	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/registry"
+	"carbonado.dev/carbonado/runtime/supervisor"
+	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
+)
+
+// start makes a process and brings it to ACTIVE, or to BACKOFF or FAILED.
+func (u *unit) start(ctx context.Context, reason string) (bool, time.Duration) {
+	startCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	u.mu.Lock()
+	planned := u.planned
+	u.gen = u.r.Host.Generation(u.name)
+	u.cancel = cancel
+	u.cause = nil
+	u.mu.Unlock()
+	u.move(component.Starting, reason, "kernel", nil)
+	err := u.bringUp(startCtx, planned.Package.Descriptor)
+	u.mu.Lock()
+	u.cancel = nil
+	cancelled := startCtx.Err() != nil && ctx.Err() == nil
+	u.mu.Unlock()
+	if err == nil {
+		u.setCause(nil)
+		u.move(component.Active, "it serves", "kernel", nil)
+		return true, 0
+	}
+	if cancelled {
+		// Somebody wants something else: end the attempt in order.
+		u.move(component.Stopping, "the start was called off", "operator", nil)
+		if u.process != nil {
+			u.process.Stop(ctx, supervisor.DefaultLadder(component.ResultOperator))
+		}
+		u.forget()
+		u.r.Registry.WithdrawProvider(u.name)
+		u.move(component.Resolved, "the start was called off", "operator", nil)
+		return true, 0
+	}
+	kind := component.ResultStartTimeout
+	exit, had := supervisor.ExitOf(err)
+	if u.process != nil {
+		if !errors.Is(err, context.DeadlineExceeded) {
+			kind = component.ResultExit
+		}
+		exit, had = u.process.Kill(ctx, kind), true
+	}
+	u.forget()
+	if !had {
+		exit = supervisor.Exit{At: time.Now()}
+	}
+	return u.crashed(exit, component.CauseOf(ErrStart.Wrap(err, "%s did not start", u.name))), 0
+}
+
+// bringUp is the order of SEAMS.md section 3: launch, Configure, references, Prepare, Acquire, services.
+func (u *unit) bringUp(ctx context.Context, d *component.Descriptor) error {
+	u.mu.Lock()
+	planned, gen := u.planned, u.gen
+	u.mu.Unlock()
+	p, err := u.r.Host.Launch(ctx, planned, gen)
+	if err != nil {
+		return err
+	}
+	u.process = p
+	u.mu.Lock()
+	u.pid, u.live = p.PID(), p
+	u.mu.Unlock()
+	conf, err := u.r.Host.Configuration(planned, p)
+	if err != nil {
+		return err
+	}
+	client := p.Component()
+	address := ""
+	if err := within(ctx, ConfigureTimeout, func(ctx context.Context) error {
+		resp, err := client.Configure(ctx, conf)
+		address = resp.GetServiceAddress()
+		return err
+	}); err != nil {
+		return err
+	}
+	u.wiring = u.r.wire(u, p, d)
+	u.mu.Lock()
+	u.links = u.wiring
+	u.mu.Unlock()
+	if err := u.wiring.ready(ctx); err != nil {
+		return err
+	}
+	if err := within(ctx, PrepareTimeout, func(ctx context.Context) error {
+		_, err := client.Prepare(ctx, &controlv1.PrepareRequest{})
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := within(ctx, AcquireTimeout, func(ctx context.Context) error {
+		_, err := client.Acquire(ctx, &controlv1.AcquireRequest{})
+		return err
+	}); err != nil {
+		return err
+	}
+	return u.watch(ctx, p, address, d)
+}
+
+func within(ctx context.Context, d time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return f(ctx)
+}
+
+// watch follows the component's registrations and health, and returns when the first picture is complete.
+func (u *unit) watch(ctx context.Context, p Process, address string, d *component.Descriptor) error {
+	watchCtx, unwatch := context.WithCancel(context.Background())
+	stream, err := p.Component().Watch(watchCtx, &controlv1.WatchRequest{})
+	if err != nil {
+		unwatch()
+		return err
+	}
+	u.unwatch, u.watchDone = unwatch, make(chan struct{})
+	synced := make(chan error, 1)
+	go func() {
+		defer close(u.watchDone)
+		first := true
+		for {
+			ev, err := stream.Recv()
+			if err != nil {
+				if first {
+					synced <- err
+				}
+				if !errors.Is(err, io.EOF) && watchCtx.Err() == nil {
+					u.kick()
+				}
+				return
+			}
+			switch e := ev.Event.(type) {
+			case *controlv1.ComponentEvent_Health:
+				u.reported(e.Health)
+			case *controlv1.ComponentEvent_Published:
+				u.published(e.Published, p, address, d)
+			case *controlv1.ComponentEvent_Withdrawn:
+				u.withdrawn(e.Withdrawn.LocalId, p.Generation())
+			case *controlv1.ComponentEvent_Synced:
+				u.r.Registry.Settle(u.name, p.Generation())
+				if first {
+					synced <- nil
+					first = false
+				}
+			}
+		}
+	}()
+	return within(ctx, callTimeout, func(ctx context.Context) error {
+		select {
+		case err := <-synced:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
+func (u *unit) published(s *controlv1.ServicePublished, p Process, address string, d *component.Descriptor) {
+	version := s.Version
+	ranking := int(s.Ranking)
+	for _, provide := range d.Provides {
+		if provide.Service == s.Service {
+			if version == "" {
+				version = provide.Version.String()
+			}
+			if ranking == 0 {
+				ranking = provide.Ranking
+			}
+		}
+	}
+	v, err := semver.NewVersion(version)
+	if err != nil {
+		v = semver.New(0, 0, 0, "", "")
+	}
+	_, err = u.r.Registry.Publish(registry.Publication{
+		Service: s.Service, Version: v, Properties: s.Properties, Ranking: ranking, Exported: s.Exported,
+		Provider: u.name, Generation: p.Generation(), LocalID: s.LocalId, Address: address, Pid: p.PID(), Uid: p.UID(),
+	})
+	if err != nil {
+		u.r.Log.Error("registration refused", "component", u.name, "service", s.Service, "error", err)
+	}
+}
+
+func (u *unit) withdrawn(local, generation uint64) {
+	for _, s := range u.r.Registry.Find(registry.Query{Provider: u.name}) {
+		if s.LocalID == local && s.Generation == generation {
+			_ = u.r.Registry.Withdraw(s.ID) // it may have gone already
+		}
+	}
+}
+
+// reported takes the component's own word on its health.
+func (u *unit) reported(h *controlv1.HealthChanged) {
+	next, ok := map[controlv1.Health]component.Health{
+		controlv1.Health_HEALTH_OK: component.HealthOK, controlv1.Health_HEALTH_WARN: component.HealthWarn,
+		controlv1.Health_HEALTH_TEMPORARILY_UNAVAILABLE: component.HealthTemporarilyUnavailable, controlv1.Health_HEALTH_CRITICAL: component.HealthCritical,
+	}[h.Health]
+	if !ok {
+		return
+	}
+	u.setHealth(next, component.FromProto(h.Cause))
+}
+
+func (u *unit) setHealth(next component.Health, c *component.Cause) {
+	u.mu.Lock()
+	for _, h := range u.health.Path(next) {
+		u.health = h
+	}
+	changed := u.health == next
+	u.hcause = c
+	u.mu.Unlock()
+	if changed {
+		u.r.Notify(Event{Component: u.name, Health: next, Cause: c})
+	}
+	u.r.touch()
+}
+
+// ended takes a process that ended by itself.
+func (u *unit) ended() bool {
+	exit := u.process.Exit()
+	u.forget()
+	return u.crashed(exit, component.CauseOf(ErrEnded.New("%s ended after %s: %s", u.name, exit.Ran.Round(time.Millisecond), exit.Result)))
+}
+
+// crashed charges the unit's budget: BACKOFF, or FAILED when it is spent.
+func (u *unit) crashed(exit supervisor.Exit, c *component.Cause) bool {
+	d := u.restarts.Crashed(exit.At, exit.Ran, u.r.Random())
+	u.mu.Lock()
+	u.crashes++
+	u.last, u.tail, u.cause = exit.Result, exit.Tail, c
+	u.mu.Unlock()
+	u.move(component.Backoff, c.Text, "component", c)
+	if d.Spent {
+		spent := component.CauseOf(ErrBudget.New("%s spent its restart budget", u.name)).Because(*c)
+		u.setCause(&spent)
+		u.move(component.Failed, spent.Text, "kernel", &spent)
+		u.r.Registry.WithdrawProvider(u.name)
+		return false
+	}
+	u.r.Registry.Suspend(u.name, u.generation())
+	u.retryAt = time.Now().Add(d.After)
+	return true
+}
+
+// stop ends the process in order. Where its services go for good, those that can't live without them end first.
+func (u *unit) stop(ctx context.Context, kind component.ResultKind, reason, actor string, comesBack bool) {
+	if comesBack {
+		u.r.Registry.Suspend(u.name, u.generation())
+	} else {
+		u.r.leave(ctx, u.name, true)
+		defer u.r.leave(ctx, u.name, false)
+	}
+	u.move(component.Draining, reason, actor, nil)
+	if comesBack {
+		// The SDK withdraws its registrations when it drains: they are kept for the successor.
+		u.stopWatching()
+	}
+	exit := u.process.Stop(ctx, supervisor.DefaultLadder(kind))
+	u.move(component.Stopping, reason, actor, nil)
+	if !comesBack {
+		u.r.Registry.WithdrawProvider(u.name)
+	}
+	u.forget()
+	u.mu.Lock()
+	u.last, u.tail = exit.Result, exit.Tail
+	u.mu.Unlock()
+	u.move(component.Resolved, reason, actor, nil)
+}
+
+// leave marks a component as going, which stops those that need it, and waits for them.
+func (r *Reconciler) leave(ctx context.Context, name string, on bool) {
+	r.mu.Lock()
+	if on {
+		r.leaving[name] = true
+	} else {
+		delete(r.leaving, name)
+	}
+	r.mu.Unlock()
+	r.kickAll()
+	if !on {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, DependantsDeadline)
+	defer cancel()
+	if err := r.wait(ctx, func() bool {
+		for _, u := range r.all() {
+			if u.name == name {
+				continue
+			}
+			if s, _ := u.machine.State(); s.Live() && u.needs(name) {
+				return false
+			}
+		}
+		return true
+	}); err != nil {
+		r.Log.Warn("those that need a component did not end in time", "component", name)
+	}
+}
+
+// needs tells whether a mandatory reference has no other provider than one that leaves, and that one is among them.
+func (u *unit) needs(name string) bool {
+	u.mu.Lock()
+	c := u.planned
+	u.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	for _, q := range c.Package.Descriptor.Requires {
+		if q.Cardinality.Min == 0 {
+			continue
+		}
+		if len(u.r.Registry.Find(registry.Query{Service: q.Service, Filter: q.Filter, Provider: name})) > 0 && len(u.r.providers(q, u.name)) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (u *unit) stopWatching() {
+	if u.unwatch != nil {
+		u.unwatch()
+		<-u.watchDone
+		u.unwatch = nil
+	}
+}
+
+// forget empties the unit's ledger after its process has ended: links, watch, health.
+func (u *unit) forget() {
+	u.stopWatching()
+	if u.wiring != nil {
+		u.wiring.close()
+		u.wiring = nil
+	}
+	u.process = nil
+	u.mu.Lock()
+	u.pid, u.live, u.links = 0, nil, nil
+	u.mu.Unlock()
+	u.setHealth(component.HealthUnknown, nil)
+}

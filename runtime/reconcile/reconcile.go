@@ -1,0 +1,318 @@
+// Package reconcile keeps what runs equal to what the plan asks for: one unit per installed component, one operation on it at a
+// time. It is the only room that changes what runs. It must not know files, profiles or HTTP: the plan, the launcher and the
+// registry are given to it.
+package reconcile
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/plan"
+	"carbonado.dev/carbonado/runtime/registry"
+	"carbonado.dev/carbonado/runtime/supervisor"
+	"carbonado.dev/sdk/cause"
+	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
+	"google.golang.org/grpc/codes"
+)
+
+// Kinds of error of this package.
+var (
+	ErrMissing  = cause.Define("CBN-SUP-101", "A component waits for a service that nobody provides.", "Start or enable a provider; `carbonado plan` names those installed.")
+	ErrStart    = cause.Define("CBN-SUP-102", "A component could not be started.", "See its log: `carbonado component logs NAME`.")
+	ErrEnded    = cause.Define("CBN-SUP-103", "A component's process ended by itself.", "See its log: `carbonado component logs NAME`.")
+	ErrBudget   = cause.Define("CBN-SUP-104", "A component ended too often and is not started again by itself.", "Mend it, then `carbonado component start NAME`.")
+	ErrListen   = cause.Define("CBN-SUP-105", "A component's port can't be opened.", "End the process that holds the port, or start with -DportOffset=N.")
+	ErrStopped  = cause.Define("CBN-SUP-106", "An operator stopped the component; it starts again with the kernel.", "`carbonado component start NAME`")
+	ErrDisabled = cause.Define("CBN-SUP-107", "A rule disables the component.", "Change the rule, or `carbonado component enable NAME`.")
+	ErrUnknown  = cause.Define("CBN-SUP-108", "No component of that name is installed.", "See `carbonado component ls`.").Code(codes.NotFound)
+	ErrRestarts = cause.Define("CBN-SUP-109", "A provider is being restarted.", "Wait; if it stays, see `carbonado component diag` of the provider.")
+)
+
+// The deadlines of a unit's life. Each ends in a visible state.
+const (
+	// ConfigureTimeout, PrepareTimeout and AcquireTimeout bound the calls of a start. Acquire may replay a log.
+	ConfigureTimeout = 10 * time.Second
+	PrepareTimeout   = 60 * time.Second
+	AcquireTimeout   = 120 * time.Second
+	// WaitDeadline is how long a unit waits for its mandatory providers before its cause says that the wait is over time.
+	WaitDeadline = 60 * time.Second
+	// DependantsDeadline is how long a provider's stop waits for those that can't live without it.
+	DependantsDeadline = 20 * time.Second
+	// callTimeout bounds Bind, Admit and the like.
+	callTimeout = 5 * time.Second
+)
+
+// Process is one started component; *supervisor.Instance is one.
+type Process interface {
+	PID() int
+	UID() int
+	Generation() uint64
+	RunFolder() string
+	Listeners() []*controlv1.Listener
+	Component() controlv1.ComponentClient
+	Deployer() controlv1.DeployerClient
+	Done() <-chan struct{}
+	Exit() supervisor.Exit
+	Stop(ctx context.Context, ladder supervisor.Ladder) supervisor.Exit
+	Kill(ctx context.Context, kind component.ResultKind) supervisor.Exit
+}
+
+// Host is what the composition root gives: how a planned component becomes a process and what that process is told.
+type Host interface {
+	// Launch makes the process and its control connection. It opens the component's ports first.
+	Launch(ctx context.Context, c *plan.Component, generation uint64) (Process, error)
+	// Configuration is what the process is told first; the service socket's owner is added by reconcile.
+	Configuration(c *plan.Component, p Process) (*controlv1.ConfigureRequest, error)
+	// Generation is the next process generation of a component; it grows for ever.
+	Generation(name string) uint64
+}
+
+// KernelServices lets the kernel's own service socket take part in the wiring.
+type KernelServices interface {
+	Admit(*controlv1.AdmitRequest)
+	Revoke(token []byte)
+}
+
+// Event is what watchers are told: a transition, a change of health, or of registered services.
+type Event struct {
+	Component  string
+	Transition *component.Transition
+	Health     component.Health
+	Service    *registry.Event
+	Cause      *component.Cause
+}
+
+// Config makes a Reconciler.
+type Config struct {
+	Host     Host
+	Kernel   KernelServices
+	Registry *registry.Registry
+	Log      hclog.Logger
+	// Random spreads restarts; in [0,1).
+	Random func() float64
+	// Notify is told every event, in order per unit. It must not block and must not call the Reconciler.
+	Notify func(Event)
+}
+
+// Reconciler owns all units. Its methods are safe for concurrent use.
+type Reconciler struct {
+	Config
+	ctx    context.Context
+	cancel context.CancelFunc
+	seq    atomic.Uint64
+	track  *registry.Tracking
+
+	// mu guards the fields below.
+	mu       sync.Mutex
+	plan     *plan.Plan
+	units    map[string]*unit
+	stopping bool
+	// leaving are providers about to go: units behave as if their services were gone already.
+	leaving map[string]bool
+	changed chan struct{} // closed and renewed at each change of any unit
+	wg      sync.WaitGroup
+}
+
+// New makes a Reconciler without units; Apply brings them.
+func New(c Config) *Reconciler {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, changed: make(chan struct{})}
+	r.track = c.Registry.Track(registry.Query{}, func(ev registry.Event) {
+		r.Notify(Event{Component: ev.Service.Provider, Service: &ev})
+		r.kickAll()
+	})
+	return r
+}
+
+// Apply makes p the desired state. Units of components that are new start to exist; units that p does not know are uninstalled.
+func (r *Reconciler) Apply(p *plan.Plan) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopping {
+		return
+	}
+	r.plan = p
+	for i := range p.Components {
+		c := &p.Components[i]
+		if !c.Installed {
+			continue
+		}
+		u := r.units[c.Name]
+		if u == nil {
+			u = r.newUnit(c)
+			r.units[c.Name] = u
+			r.wg.Add(1)
+			go func() {
+				defer r.wg.Done()
+				u.run(r.ctx)
+			}()
+		}
+		u.setPlanned(c)
+	}
+	for name, u := range r.units {
+		if c := p.Find(name); c == nil || !c.Installed {
+			u.setPlanned(nil)
+		}
+	}
+}
+
+// Plan is the plan in force.
+func (r *Reconciler) Plan() *plan.Plan {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.plan
+}
+
+func (r *Reconciler) unit(name string) *unit {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.units[name]
+}
+
+func (r *Reconciler) all() []*unit {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]*unit, 0, len(r.units))
+	for _, name := range slices.Sorted(maps.Keys(r.units)) {
+		out = append(out, r.units[name])
+	}
+	return out
+}
+
+func (r *Reconciler) kickAll() {
+	for _, u := range r.all() {
+		u.kick()
+	}
+}
+
+// touch wakes those that wait for a change of some unit.
+func (r *Reconciler) touch() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// wait waits until ok holds, looking after each change of any unit.
+func (r *Reconciler) wait(ctx context.Context, ok func() bool) error {
+	for {
+		r.mu.Lock()
+		changed := r.changed
+		r.mu.Unlock()
+		if ok() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// WaitSettled waits until no unit is on its way: each is ACTIVE, or where it will stay until something else changes.
+func (r *Reconciler) WaitSettled(ctx context.Context) error {
+	return r.wait(ctx, func() bool {
+		return !slices.ContainsFunc(r.all(), func(u *unit) bool { return !u.settled() })
+	})
+}
+
+// Start lets a component that an operator stopped, or whose budget is spent, run again, and waits until it is ACTIVE or can't be.
+func (r *Reconciler) Start(ctx context.Context, name, actor string) error {
+	return r.ask(ctx, name, func(u *unit) { u.request(order{kind: orderStart, actor: actor}) }, func(v View) (bool, error) {
+		switch {
+		case v.State == component.Active:
+			return true, nil
+		case v.Settled && v.Cause != nil:
+			return true, asError(v.Cause)
+		}
+		return false, nil
+	})
+}
+
+// Stop stops a component until it is started or the kernel starts anew, and waits until its process is gone.
+func (r *Reconciler) Stop(ctx context.Context, name, actor string) error {
+	return r.ask(ctx, name, func(u *unit) { u.request(order{kind: orderStop, actor: actor}) }, func(v View) (bool, error) {
+		return v.Settled && v.Pid == 0, nil
+	})
+}
+
+// Restart replaces the component's process by a new one; consumers keep their references, suspended meanwhile.
+func (r *Reconciler) Restart(ctx context.Context, name, actor string) error {
+	u := r.unit(name)
+	if u == nil {
+		return ErrUnknown.New("component %s", name)
+	}
+	before := u.view().Generation
+	return r.ask(ctx, name, func(u *unit) { u.request(order{kind: orderRestart, actor: actor}) }, func(v View) (bool, error) {
+		switch {
+		case v.State == component.Active && v.Generation > before:
+			return true, nil
+		case v.Settled && v.State != component.Active && v.Cause != nil:
+			return true, asError(v.Cause)
+		}
+		return false, nil
+	})
+}
+
+func (r *Reconciler) ask(ctx context.Context, name string, do func(*unit), done func(View) (bool, error)) error {
+	u := r.unit(name)
+	if u == nil {
+		return ErrUnknown.New("component %s", name)
+	}
+	do(u)
+	var result error
+	err := r.wait(ctx, func() bool {
+		ok, err := done(u.view())
+		result = err
+		return ok
+	})
+	if err != nil {
+		return err
+	}
+	return result
+}
+
+func asError(c *component.Cause) error {
+	if c == nil {
+		return nil
+	}
+	return cause.FromProto(c.Proto(), codes.FailedPrecondition)
+}
+
+// Shutdown stops all units, dependants before their providers, and ends the Reconciler. It goes on after errors, until ctx ends;
+// what remains then is killed.
+func (r *Reconciler) Shutdown(ctx context.Context) {
+	r.mu.Lock()
+	r.stopping = true
+	var names []string
+	if r.plan != nil {
+		for _, c := range slices.Backward(r.plan.Running()) {
+			names = append(names, c.Name)
+		}
+	}
+	r.mu.Unlock()
+	for _, u := range r.all() {
+		if !slices.Contains(names, u.name) {
+			names = append([]string{u.name}, names...)
+		}
+	}
+	for _, name := range names {
+		u := r.unit(name)
+		u.request(order{kind: orderShutdown, actor: KernelName})
+		if err := r.wait(ctx, func() bool { v := u.view(); return v.Settled && v.Pid == 0 }); err != nil {
+			r.Log.Error("stop went past its deadline", "component", name)
+			break
+		}
+	}
+	r.cancel()
+	r.wg.Wait()
+	r.track.Close()
+}

@@ -1,0 +1,396 @@
+package reconcile
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/plan"
+	"carbonado.dev/carbonado/runtime/registry"
+	"carbonado.dev/carbonado/runtime/supervisor"
+)
+
+type orderKind int
+
+const (
+	orderNone orderKind = iota
+	orderStart
+	orderStop
+	orderRestart
+	orderShutdown
+)
+
+// order is what somebody asked of one unit. Only the newest counts.
+type order struct {
+	kind  orderKind
+	actor string
+}
+
+// unit is one installed component. Its goroutine alone moves the machine and owns the process.
+type unit struct {
+	r       *Reconciler
+	name    string
+	machine *component.Machine
+	kicks   chan struct{}
+
+	// owned by the unit's goroutine
+	restarts  supervisor.Restarts
+	process   Process
+	wiring    *wiring
+	unwatch   context.CancelFunc
+	watchDone chan struct{}
+	retryAt   time.Time
+	waitSince time.Time
+
+	// mu guards the fields below.
+	mu      sync.Mutex
+	planned *plan.Component // nil: uninstalled
+	order   order
+	held    bool // an operator stopped it
+	pid     int
+	gen     uint64
+	crashes int
+	health  component.Health
+	hcause  *component.Cause // why health is what it is
+	cause   *component.Cause // why the unit is not ACTIVE
+	last    component.Result
+	tail    []string
+	busy    bool // a step is under way
+	dirty   bool // a kick came that no step has seen
+	live    Process
+	links   *wiring            // of live, for those who look
+	cancel  context.CancelFunc // ends a start under way
+}
+
+func (r *Reconciler) newUnit(c *plan.Component) *unit {
+	u := &unit{r: r, name: c.Name, kicks: make(chan struct{}, 1), health: component.HealthUnknown, dirty: true}
+	u.restarts = supervisor.NewRestarts(c.Package.Descriptor.Restart)
+	u.machine = component.NewMachine(c.Name, time.Now, func() uint64 { return r.seq.Add(1) }, func(name string, t component.Transition) {
+		r.Notify(Event{Component: name, Transition: &t, Cause: t.Cause})
+	})
+	return u
+}
+
+func (u *unit) setPlanned(c *plan.Component) {
+	u.mu.Lock()
+	u.planned = c
+	u.mu.Unlock()
+	u.kick()
+}
+
+// request gives the unit an order. A start under way is cancelled if the order is not to start.
+func (u *unit) request(o order) {
+	u.mu.Lock()
+	u.order = o
+	if o.kind != orderStart && u.cancel != nil {
+		u.cancel()
+	}
+	u.mu.Unlock()
+	u.kick()
+}
+
+func (u *unit) kick() {
+	u.mu.Lock()
+	u.dirty = true
+	u.mu.Unlock()
+	select {
+	case u.kicks <- struct{}{}:
+	default:
+	}
+}
+
+// run is the unit's goroutine: it makes steps until ctx ends, then kills what is left.
+func (u *unit) run(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		u.mu.Lock()
+		u.busy, u.dirty = true, false
+		u.mu.Unlock()
+		next := u.step(ctx)
+		u.mu.Lock()
+		u.busy = false
+		u.mu.Unlock()
+		u.r.touch()
+		var done <-chan struct{}
+		if u.process != nil {
+			done = u.process.Done()
+		}
+		timer.Reset(next)
+		select {
+		case <-u.kicks:
+		case <-timer.C:
+		case <-done:
+		case <-ctx.Done():
+			if u.process != nil {
+				u.process.Kill(context.Background(), component.ResultOperator)
+				u.forget()
+			}
+			return
+		}
+	}
+}
+
+// step moves the unit one or more states towards what is wanted and says when to look again at the latest.
+func (u *unit) step(ctx context.Context) time.Duration {
+	for range len(component.States()) * 2 {
+		if again, next := u.once(ctx); !again {
+			return next
+		}
+	}
+	return time.Second
+}
+
+const idle = time.Hour
+
+// once makes at most one move. again: look once more at once.
+func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
+	o := u.takeOrder()
+	want, why := u.wanted()
+	state, _ := u.machine.State()
+	if u.process != nil {
+		select {
+		case <-u.process.Done():
+			return u.ended(), 0
+		default:
+		}
+	}
+	switch state {
+	case component.Installed:
+		u.setCause(why)
+		switch {
+		case u.uninstalled():
+			u.move(component.Uninstalled, "its package is gone", "kernel", nil)
+			return false, idle
+		case want:
+			u.move(component.Resolved, "the plan says that it runs", "kernel", nil)
+			return true, 0
+		}
+		return false, idle
+	case component.Resolved:
+		if !want {
+			u.setCause(why)
+			if o.kind == orderShutdown || u.isHeld() {
+				return false, idle
+			}
+			u.move(component.Installed, text(why), "kernel", why)
+			return true, 0
+		}
+		if missing := u.missing(); missing != nil {
+			u.waitSince = time.Now()
+			u.setCause(missing)
+			u.move(component.Waiting, missing.Text, "kernel", missing)
+			return false, WaitDeadline
+		}
+		return u.start(ctx, "its references are satisfied")
+	case component.Waiting:
+		if !want {
+			u.move(component.Resolved, text(why), "kernel", why)
+			return true, 0
+		}
+		if missing := u.missing(); missing != nil {
+			if late := time.Since(u.waitSince) - WaitDeadline; late >= 0 {
+				missing.Text += "; the wait is over its deadline of " + WaitDeadline.String()
+			}
+			u.setCause(missing)
+			return false, max(WaitDeadline-time.Since(u.waitSince), time.Second)
+		}
+		return u.start(ctx, "what it waited for is there")
+	case component.Active:
+		return u.active(ctx, o, want, why)
+	case component.Backoff:
+		return u.backoff(ctx, o, want, why)
+	case component.Failed:
+		switch {
+		case u.uninstalled():
+			u.move(component.Uninstalled, "its package is gone", "kernel", nil)
+			return false, idle
+		case o.kind == orderStart || o.kind == orderRestart:
+			u.restarts.Reset()
+			u.setCause(nil)
+			u.move(component.Resolved, "reset", o.actor, nil)
+			return true, 0
+		}
+	}
+	return false, idle
+}
+
+func (u *unit) active(ctx context.Context, o order, want bool, why *component.Cause) (bool, time.Duration) {
+	switch {
+	case o.kind == orderRestart:
+		u.stop(ctx, component.ResultReplaced, "restart", o.actor, true)
+		return true, 0
+	case !want:
+		actor := "kernel"
+		if o.actor != "" {
+			actor = o.actor
+		}
+		u.stop(ctx, component.ResultOperator, text(why), actor, false)
+		u.setCause(why)
+		return true, 0
+	}
+	if missing := u.missing(); missing != nil {
+		u.stop(ctx, component.ResultOK, missing.Text, "kernel", false)
+		return true, 0
+	}
+	if u.restarts.Spent() {
+		u.restarts.Reset()
+	}
+	return false, idle
+}
+
+func (u *unit) backoff(ctx context.Context, o order, want bool, why *component.Cause) (bool, time.Duration) {
+	switch {
+	case !want:
+		u.r.Registry.WithdrawProvider(u.name)
+		u.setCause(why)
+		u.move(component.Resolved, text(why), "kernel", why)
+		return true, 0
+	case o.kind == orderStart || o.kind == orderRestart:
+		u.restarts.Reset()
+	case time.Now().Before(u.retryAt):
+		return false, time.Until(u.retryAt)
+	}
+	if missing := u.missing(); missing != nil {
+		u.waitSince = time.Now()
+		u.setCause(missing)
+		u.move(component.Waiting, missing.Text, "kernel", missing)
+		return false, WaitDeadline
+	}
+	return u.start(ctx, "next attempt")
+}
+
+// takeOrder takes the newest order; stop and start change what is wanted from now on.
+func (u *unit) takeOrder() order {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	o := u.order
+	switch o.kind {
+	case orderStop:
+		u.held = true
+	case orderStart, orderRestart:
+		u.held = false
+		u.order = order{}
+	}
+	return o
+}
+
+func (u *unit) isHeld() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.held
+}
+
+func (u *unit) uninstalled() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.planned == nil
+}
+
+// wanted says whether the unit should run, and if not why.
+func (u *unit) wanted() (bool, *component.Cause) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.planned == nil:
+		return false, component.CauseOf(ErrDisabled.New("the package of %s is gone", u.name))
+	case u.order.kind == orderShutdown:
+		return false, component.CauseOf(ErrStopped.New("the kernel stops"))
+	case u.held:
+		return false, component.CauseOf(ErrStopped.New("%s was stopped by %s", u.name, u.order.actor))
+	case u.planned.Runs:
+		return true, nil
+	case !u.planned.Enabled:
+		return false, component.CauseOf(ErrDisabled.New("%s is disabled by %s", u.name, u.planned.Rule))
+	case len(u.planned.Causes) > 0:
+		c := u.planned.Causes[0]
+		return false, &c
+	}
+	return false, component.CauseOf(ErrDisabled.New("the plan does not run %s", u.name))
+}
+
+// missing is the first mandatory reference without a provider that stays; nil if all have one. Suspended providers count: they come
+// back.
+func (u *unit) missing() *component.Cause {
+	u.mu.Lock()
+	c := u.planned
+	u.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	for _, q := range c.Package.Descriptor.Requires {
+		if q.Cardinality.Min > 0 && len(u.r.providers(q, u.name)) < q.Cardinality.Min {
+			return u.r.explainMissing(u.name, q)
+		}
+	}
+	return nil
+}
+
+// providers are the services that satisfy a reference, those of leaving components excepted.
+func (r *Reconciler) providers(q component.Require, consumer string) []registry.Service {
+	query := registry.Query{Service: q.Service, Filter: q.Filter}
+	if q.Versions != nil {
+		query.Versions = q.Versions
+	}
+	found := r.Registry.Find(query)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := found[:0]
+	for _, s := range found {
+		if s.Provider != consumer && !r.leaving[s.Provider] {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// explainMissing names the reference, and what is the matter with the component that the plan would wire it to.
+func (r *Reconciler) explainMissing(name string, q component.Require) *component.Cause {
+	c := component.CauseOf(ErrMissing.New("%s needs %s for its reference %s", name, q.Service, q.Name))
+	if p := r.Plan(); p != nil {
+		if planned := p.Find(name); planned != nil {
+			for _, w := range planned.Wires {
+				if w.Reference != q.Name || w.Provider == name {
+					continue
+				}
+				if provider := r.unit(w.Provider); provider != nil {
+					v := provider.view()
+					reason := component.CauseOf(ErrMissing.New("its provider %s is %s", w.Provider, v.State))
+					if v.Cause != nil {
+						*reason = reason.Because(*v.Cause)
+					}
+					out := c.Because(*reason)
+					return &out
+				}
+			}
+		}
+	}
+	return c
+}
+
+func (u *unit) setCause(c *component.Cause) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.cause = c
+}
+
+func (u *unit) move(to component.State, reason, actor string, c *component.Cause) {
+	if _, err := u.machine.Move(component.Move{To: to, Reason: reason, Actor: actor, Generation: u.generation(), Cause: c}); err != nil {
+		u.r.Log.Error("life cycle", "component", u.name, "error", err)
+	}
+	u.r.touch()
+}
+
+func (u *unit) generation() uint64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.gen
+}
+
+func text(c *component.Cause) string {
+	if c == nil {
+		return ""
+	}
+	return c.Text
+}
