@@ -157,6 +157,8 @@ func wanted(r *component.Require) string {
 // reject says why an offer will never do for a reference; nil if only its provider does not run.
 func reject(n *node, r *component.Require, o *offer) *component.Cause {
 	switch {
+	case o == nil && slices.ContainsFunc(n.desc.Provides, func(p component.Provide) bool { return p.Service == r.Service }):
+		return component.CauseOf(ErrNoProvider.New("no other installed component provides %s", r.Service))
 	case o == nil:
 		return component.CauseOf(ErrNoProvider.New("no installed component provides %s", r.Service))
 	case !r.Versions.Has(o.provide.Version):
