@@ -253,10 +253,10 @@ func TestExitsAreTold(t *testing.T) {
 func TestDataLimitEndsAHog(t *testing.T) {
 	tr := plant(t, false)
 	tr.start("memoryhog")
-	if e := tr.exit("memoryhog"); e.Code != 2 || e.MaxRSS > 1<<30 {
+	if e := tr.exit("memoryhog"); e.Code <= 0 || e.MaxRSS > 1<<30 {
 		t.Errorf("exit %+v", e)
 	}
-	if said := tr.tell("stderr", tr.name("memoryhog")); !strings.Contains(said, "out of memory") && !strings.Contains(said, "cannot allocate memory") {
+	if said := tr.tell("stderr", tr.name("memoryhog")); !strings.Contains(said, "out of memory") && !strings.Contains(said, "cannot allocate memory") && !strings.Contains(said, "failed to allocate") {
 		t.Errorf("it said %.300s", said)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -23,8 +24,9 @@ import (
 // PingTimeout is the most that a sign of life may take. A loaded machine answers in milliseconds, one that swaps in seconds.
 const PingTimeout = 5 * time.Second
 
-// goExitCode is what the Go runtime exits with after a fatal error.
-const goExitCode = 2
+// memoryExitCodes are those with which runtimes end after they have said that memory ran out: Go's, a JVM's with ExitOnOutOfMemoryError,
+// the sanitizers' (a component built with the race detector).
+var memoryExitCodes = []int{2, 3, 66}
 
 // Instance is one process. Safe for concurrent use.
 type Instance struct {
@@ -243,7 +245,7 @@ func exitOf(e guardian.Exit, asked component.ResultKind, hungry bool) Exit {
 	switch {
 	case asked != component.ResultNone:
 		r.Kind = asked
-	case e.OutOfMemory, hungry && (e.Code == goExitCode || e.Code == 3): // 3: a JVM with ExitOnOutOfMemoryError
+	case e.OutOfMemory, hungry && slices.Contains(memoryExitCodes, e.Code):
 		r.Kind = component.ResultOutOfMemory
 	case e.Signal != 0:
 		r.Kind = component.ResultSignal

@@ -140,12 +140,12 @@ func (o *output) last() (lines []string, outOfMemory bool) {
 	return lines, o.hungry
 }
 
-// saysOutOfMemory recognises what the Go runtime and the JVM print before they give up.
+// saysOutOfMemory recognises what the Go runtime, the JVM and the sanitizers print before they give up.
 func saysOutOfMemory(text []byte) bool {
 	if bytes.HasPrefix(text, []byte("fatal error: ")) {
 		return bytes.Contains(text, []byte("out of memory")) || bytes.Contains(text, []byte("cannot allocate memory"))
 	}
-	return bytes.Contains(text, []byte("java.lang.OutOfMemoryError"))
+	return bytes.Contains(text, []byte("java.lang.OutOfMemoryError")) || bytes.Contains(text, []byte("Sanitizer failed to allocate"))
 }
 
 // readLines calls take for each line of r until r ends. A line longer than lineMost is cut; cut is the number of bytes left out. text is
