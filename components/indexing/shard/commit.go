@@ -42,7 +42,7 @@ func (s *Shard) commitPending(position uint64) error {
 	if s.broken != nil {
 		return fmt.Errorf("%w: %w", ErrBroken, s.broken)
 	}
-	if s.batch.Docs() == 0 && len(s.deletes) == 0 && !s.truncate && position == s.manifest.Position {
+	if s.batch.Docs() == 0 && len(s.deletes) == 0 && len(s.staged) == 0 && !s.truncate && position == s.manifest.Position {
 		return nil
 	}
 	c := s.begin()
@@ -54,6 +54,7 @@ func (s *Shard) commitPending(position uint64) error {
 	if err == nil {
 		err = Guard(c.applyDeletes)
 	}
+	s.staged = nil
 	s.Rollback()
 	if err == nil {
 		err = c.install()
@@ -75,6 +76,12 @@ func (s *Shard) begin() *change {
 
 func (c *change) addBatch() error {
 	s := c.s
+	for _, r := range s.staged {
+		c.made = append(c.made, r.file())
+		if err := c.adopt(r); err != nil {
+			return err
+		}
+	}
 	if s.batch.Docs() == 0 {
 		return nil
 	}

@@ -51,6 +51,7 @@ type Shard struct {
 	batch    *builder.Builder
 	deletes  []uint64
 	truncate bool
+	staged   []segmentRecord // written, and part of the next commit
 
 	// commit serialises changes of the manifest. It is taken before mu.
 	commit   sync.Mutex
@@ -222,7 +223,13 @@ func (s *Shard) Position() uint64 {
 }
 
 // Pending is the number of documents and deletes that are not committed.
-func (s *Shard) Pending() int { return s.batch.Docs() + len(s.deletes) }
+func (s *Shard) Pending() int {
+	n := s.batch.Docs() + len(s.deletes)
+	for _, r := range s.staged {
+		n += r.Docs
+	}
+	return n
+}
 
 // PendingBytes is about how much memory the uncommitted documents take.
 func (s *Shard) PendingBytes() int { return s.batch.Bytes() + 8*len(s.deletes) }
@@ -235,15 +242,39 @@ func (s *Shard) Delete(seq uint64) { s.deletes = append(s.deletes, seq) }
 
 // Truncate empties the shard with the next commit, what is pending included.
 func (s *Shard) Truncate() {
-	s.batch.Reset()
-	s.deletes = s.deletes[:0]
+	s.Rollback()
 	s.truncate = true
 }
 
 // Rollback forgets what is pending.
 func (s *Shard) Rollback() {
 	s.batch.Reset()
-	s.deletes, s.truncate = s.deletes[:0], false
+	for _, r := range s.staged {
+		_ = s.fs.Remove(filepath.Join(s.folder, r.file()))
+	}
+	s.deletes, s.truncate, s.staged = s.deletes[:0], false, nil
+}
+
+// Stage writes the batch to a segment that the next commit adopts, so that a transaction may be larger than memory. After an
+// error the shard is broken, as after a failed Commit.
+func (s *Shard) Stage() error {
+	if s.batch.Docs() == 0 {
+		return nil
+	}
+	s.commit.Lock()
+	defer s.commit.Unlock()
+	if s.broken != nil {
+		return fmt.Errorf("%w: %w", ErrBroken, s.broken)
+	}
+	r, err := s.writeSegment(s.manifest.Next, s.batch.Docs(), s.batch.WriteTo)
+	if err != nil {
+		s.broken = err
+		return err
+	}
+	s.manifest.Next++
+	s.staged = append(s.staged, r)
+	s.batch.Reset()
+	return nil
 }
 
 // Close stops merging and gives the current snapshot up. What is pending is lost: the feed has it.
