@@ -457,7 +457,9 @@ func TestTransposeProperty(t *testing.T) {
 	})
 }
 
-func validForTest(s string) bool { return strings.ToValidUTF8(s, "") == s && !strings.ContainsRune(s, '\ufffd') }
+func validForTest(s string) bool {
+	return strings.ToValidUTF8(s, "") == s && !strings.ContainsRune(s, '\ufffd')
+}
 
 func drawValue(rt *rapid.T, typ streamdef.Type) any {
 	switch typ {

@@ -76,7 +76,11 @@ const (
 	messageOne   = 4
 )
 
-func (s *Server) prepare() {
+// Prepare fills in the defaults. Serve calls it; whoever may call Drain or Close before Serve has begun calls it first.
+func (s *Server) Prepare() {
+	if s.conns != nil {
+		return
+	}
 	if s.Report == nil {
 		s.Report = func(string, string, error) {}
 	}
@@ -102,7 +106,7 @@ func (s *Server) prepare() {
 // Serve accepts connections until Drain or the end of ctx, closes l, and returns when all connections have ended. The end of
 // ctx ends calls that are being answered; Drain lets them be answered first.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	s.prepare()
+	s.Prepare()
 	stop := context.AfterFunc(ctx, func() { s.end(l, true) })
 	defer stop()
 	var failure error
@@ -151,6 +155,25 @@ func (s *Server) Drain(ctx context.Context, l net.Listener) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// Close ends all connections at once, calls under way included. The listener is ended by Drain or by its owner.
+func (s *Server) Close() {
+	s.draining.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.end(true)
+	}
+}
+
+// CloseConnections ends all connections at once and goes on accepting others.
+func (s *Server) CloseConnections() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		_ = c.conn.Close()
 	}
 }
 

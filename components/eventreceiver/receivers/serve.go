@@ -1,0 +1,97 @@
+package receivers
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"carbonado.dev/carbonado/components/eventreceiver/catalog"
+	"carbonado.dev/carbonado/components/eventreceiver/forward"
+	"carbonado.dev/sdk/cause"
+	"carbonado.dev/sdk/component"
+	"carbonado.dev/sdk/databridge"
+	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
+)
+
+// inFlight is how many messages of one receiver are mapped and stored at once; beyond it the adapter waits.
+const inFlight = 64
+
+// serve opens one call and answers its messages until it ends.
+func (s *Set) serve(ctx context.Context, r *running, b *component.Bound) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	call, err := analyticsv1.NewInputAdapterClient(b).Receive(ctx)
+	if err != nil {
+		return err
+	}
+	open := &analyticsv1.OpenReceiver{Name: r.def.name, Properties: r.def.properties, Tenant: s.host.Tenant}
+	if err := call.Send(&analyticsv1.ReceiveRequest{Request: &analyticsv1.ReceiveRequest_Open{Open: open}}); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel() // before the wait: messages under way end with the call
+	places := make(chan struct{}, inFlight)
+	var sending sync.Mutex // a gRPC stream takes one Send at a time
+	for {
+		m, err := call.Recv()
+		if err != nil {
+			return err
+		}
+		switch x := m.GetResponse().(type) {
+		case *analyticsv1.ReceiveResponse_Ready:
+			select {
+			case <-r.ready:
+			default:
+				close(r.ready)
+			}
+		case *analyticsv1.ReceiveResponse_Message:
+			select {
+			case places <- struct{}{}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				defer func() { <-places }()
+				outcome := s.take(ctx, r.def, x.Message)
+				sending.Lock()
+				defer sending.Unlock()
+				// If the call has ended the loop above sees it.
+				_ = call.Send(&analyticsv1.ReceiveRequest{Request: &analyticsv1.ReceiveRequest_Outcome{Outcome: outcome}})
+			}()
+		}
+	}
+}
+
+// take maps and stores one message.
+func (s *Set) take(ctx context.Context, d *definition, m *analyticsv1.AdapterMessage) *analyticsv1.MessageOutcome {
+	out := &analyticsv1.MessageOutcome{Id: m.GetId()}
+	rows, err := s.rows(d, m)
+	if err == nil {
+		if err = s.host.Store(ctx, rows); err == nil {
+			out.Events = uint32(rows.Len())
+			return out
+		}
+	}
+	out.Cause = cause.Proto(err)
+	out.Retry = errors.Is(err, forward.ErrNotStored) || errors.Is(err, forward.ErrNoConsumer) || errors.Is(err, catalog.ErrUnknown) || ctx.Err() != nil
+	if !out.Retry {
+		s.host.Log.Warn("a message was refused", "receiver", d.name, "error", err.Error())
+	}
+	return out
+}
+
+func (s *Set) rows(d *definition, m *analyticsv1.AdapterMessage) (*databridge.Rows, error) {
+	stream, err := s.host.Streams.Get(d.stream)
+	if err != nil {
+		return nil, err
+	}
+	now := m.GetReceivedUnixMs()
+	if now == 0 {
+		now = time.Now().UnixMilli()
+	}
+	return mapJSON(stream.Layout, m.GetPayload(), now)
+}
