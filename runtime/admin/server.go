@@ -158,8 +158,8 @@ func (s *Server) register() {
 	get(s, "component", "/api/components/{name}", "One component in detail", func(ctx context.Context, in *named) (Component, error) { return r.Component(ctx, in.Name) })
 	get(s, "diag", "/api/components/{name}/diag", "Why a component is not as asked for", func(ctx context.Context, in *named) (Diagnosis, error) { return r.Diag(ctx, in.Name) })
 	type historyInput struct {
-		named
-		All bool `query:"all" doc:"Earlier kernel runs too"`
+		Name string `path:"name" doc:"Name of the component"`
+		All  bool `query:"all" doc:"Earlier kernel runs too"`
 	}
 	get(s, "history", "/api/components/{name}/history", "Transitions of a component", func(ctx context.Context, in *historyInput) ([]Transition, error) {
 		return r.History(ctx, in.Name, in.All)

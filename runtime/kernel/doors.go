@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +12,6 @@ import (
 	"carbonado.dev/carbonado/runtime/gateway"
 	"carbonado.dev/carbonado/runtime/tlskeys"
 	"carbonado.dev/sdk/cause"
-	"carbonado.dev/sdk/component"
 	commonv1 "carbonado.dev/sdk/proto/carbonado/common/v1"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 	"carbonado.dev/sdk/service"
@@ -35,16 +33,19 @@ func (k *Kernel) openServices(ctx context.Context) error {
 // openKeys reads or makes the node's TLS pair.
 func (k *Kernel) openKeys() error {
 	s := k.config.Server
-	store := tlskeys.Store{Type: s.KeyStore.Type.V, Password: s.KeyStore.Password.V, KeyPassword: s.KeyStore.KeyPassword.V, Alias: s.KeyStore.KeyAlias.V}
+	o := tlskeys.Options{Folder: filepath.Join(k.home, "repository", "resources", "security"), Hosts: []string{s.HostName.V, s.MgtHostName.V}}
 	if location := s.KeyStore.Location.V; location != "" {
-		store.Location = location
 		if !filepath.IsAbs(location) {
-			store.Location = filepath.Join(k.home, location)
+			location = filepath.Join(k.home, location)
 		}
+		o.Store = &tlskeys.Store{Path: location, Password: s.KeyStore.Password.V, KeyPassword: s.KeyStore.KeyPassword.V, Alias: s.KeyStore.KeyAlias.V}
 	}
-	pair, err := tlskeys.Load(filepath.Join(k.home, "repository", "resources", "security"), store, []string{s.HostName.V, s.MgtHostName.V})
+	pair, err := tlskeys.Load(o)
 	if err != nil {
 		return err
+	}
+	if pair.Notice != nil {
+		k.log.Warn("notice", "cause", pair.Notice.Error())
 	}
 	k.keys = pair
 	return nil
@@ -57,7 +58,7 @@ func (k *Kernel) tlsPair() *controlv1.TLSPair {
 
 // openDoors opens the gateway's ports and the admin socket.
 func (k *Kernel) openDoors(ctx context.Context) error {
-	least, err := component.TLSMinVersion(k.config.Server.TLSMinimum.V)
+	conf, err := k.keys.Server(k.config.Server.TLSMinimum.V, "h2", "http/1.1")
 	if err != nil {
 		return err
 	}
@@ -78,17 +79,28 @@ func (k *Kernel) openDoors(ctx context.Context) error {
 		Runtime: k, Artifacts: k.deployer, Authenticators: k.auth, Certificate: k.keys.CertificatePEM,
 		PublicURL: "https://localhost:" + port, Version: k.options.Version,
 	})
-	k.gateway, err = gateway.New(gateway.Options{
-		Auth: k.auth, Nodes: k, API: k.admin, MinTLS: least, HTTPSPort: port, Log: k.logs.root.Named("gateway"),
-		Certificate: func() *tls.Certificate { return &k.keys.Certificate },
-	})
-	if err != nil {
-		return err
-	}
+	k.gateway = gateway.New(gateway.Options{TLS: conf, Authenticators: k.auth, Nodes: k, API: k.admin, Log: k.logs.root.Named("gateway")})
 	k.routes = k.followRoutes()
-	k.gateway.Serve(https, http)
-	k.socket, err = admin.ListenSocket(filepath.Join(k.home, "repository", "run"), k.gateway.Local(operator()))
+	k.serveGateway(https, http)
+	k.socket, err = admin.ListenSocket(filepath.Join(k.home, "repository", "run"), k.gateway.As(operator()))
 	return err
+}
+
+// serveGateway runs the gateway until closeDoors.
+func (k *Kernel) serveGateway(https, http net.Listener) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := k.gateway.Run(ctx, https, http); err != nil {
+			k.log.Error("the gateway ended", "error", err)
+			k.stop()
+		}
+	}()
+	k.gatewayEnd = func() {
+		cancel()
+		<-ended
+	}
 }
 
 // operator is whoever reaches the admin socket: the server's own user or root.
@@ -113,8 +125,8 @@ func (k *Kernel) closeDoors(ctx context.Context) {
 	if k.socket != nil {
 		errs = append(errs, k.socket.Close(ctx))
 	}
-	if k.gateway != nil {
-		errs = append(errs, k.gateway.Close(ctx))
+	if k.gatewayEnd != nil {
+		k.gatewayEnd()
 	}
 	if k.routes != nil {
 		k.routes.close()

@@ -103,6 +103,8 @@ type Kernel struct {
 	routes      *routes
 	auth        *authenticators
 	gateway     *gateway.Gateway
+	gatewayEnd  func()
+	deployerEnd func()
 	admin       *admin.Server
 	socket      *admin.Socket
 	keys        *tlskeys.Pair
@@ -204,7 +206,25 @@ func (k *Kernel) open(ctx context.Context) error {
 		return err
 	}
 	k.reconciler.Apply(p)
+	k.runDeployer()
 	return nil
+}
+
+// runDeployer keeps deployers equal to the disk until close.
+func (k *Kernel) runDeployer() {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := k.deployer.Run(ctx); err != nil && ctx.Err() == nil {
+			k.log.Error("hot deployment ended", "error", err)
+			k.stop()
+		}
+	}()
+	k.deployerEnd = func() {
+		cancel()
+		<-ended
+	}
 }
 
 // read reads the installation: configuration, flags, packages.
@@ -224,15 +244,16 @@ func (k *Kernel) read(ctx context.Context) error {
 		return ErrHome.Wrap(err, "log folder")
 	}
 	k.log = k.logs.root.Named(kernelLog)
-	if k.coordinator, err = local.Open(filepath.Join(data, "coordinator"), "local"); err != nil {
-		return err
-	}
 	if k.nodeID, err = remembered(filepath.Join(data, "node-id"), func() string {
 		b := make([]byte, 8)
 		_, _ = rand.Read(b) // never fails (crypto/rand)
 		return hex.EncodeToString(b)
 	}); err != nil {
 		return ErrHome.Wrap(err, "node id")
+	}
+	// The coordinator's lock on its folder is what keeps a second server out of the installation.
+	if k.coordinator, err = local.Open(filepath.Join(data, "coordinator"), k.nodeID, "127.0.0.1"); err != nil {
+		return err
 	}
 	if k.run, err = nextRun(filepath.Join(data, "runs")); err != nil {
 		return ErrHome.Wrap(err, "run counter")
@@ -330,8 +351,10 @@ func (k *Kernel) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownDeadline)
 	defer cancel()
 	k.closeDoors(ctx)
-	if k.deployer != nil {
-		k.deployer.Close()
+	if k.deployerEnd != nil {
+		k.deployerEnd()
+	} else if k.deployer != nil {
+		_ = k.deployer.Close()
 	}
 	if k.reconciler != nil {
 		k.reconciler.Shutdown(ctx)

@@ -64,7 +64,7 @@ type unit struct {
 }
 
 func (r *Reconciler) newUnit(c *plan.Component) *unit {
-	u := &unit{r: r, name: c.Name, kicks: make(chan struct{}, 1), health: component.HealthUnknown, dirty: true}
+	u := &unit{r: r, name: c.Name, planned: c, kicks: make(chan struct{}, 1), health: component.HealthUnknown, dirty: true}
 	u.restarts = supervisor.NewRestarts(c.Package.Descriptor.Restart)
 	u.machine = component.NewMachine(c.Name, time.Now, func() uint64 { return r.seq.Add(1) }, func(name string, t component.Transition) {
 		r.Notify(Event{Component: name, Transition: &t, Cause: t.Cause})
