@@ -1,7 +1,9 @@
 import { useComputedColorScheme } from '@mantine/core'
+import { useReducedMotion } from '@mantine/hooks'
 import { BarChart as Bars } from 'echarts/charts'
 import { AriaComponent, GridComponent, LegendComponent, TooltipComponent } from 'echarts/components'
-import { init, use, type EChartsType } from 'echarts/core'
+import { type EChartsType, init, use } from 'echarts/core'
+import { LabelLayout } from 'echarts/features'
 import { CanvasRenderer } from 'echarts/renderers'
 import { useEffect, useRef } from 'react'
 import { number } from '../model/format'
@@ -9,7 +11,7 @@ import type { Bar } from '../model/rows'
 import { chartColors } from '../theme'
 import { useSize } from './useSize'
 
-use([Bars, GridComponent, TooltipComponent, LegendComponent, AriaComponent, CanvasRenderer])
+use([Bars, GridComponent, TooltipComponent, LegendComponent, AriaComponent, LabelLayout, CanvasRenderer])
 
 interface Props {
   title: string
@@ -24,6 +26,7 @@ export default function BarChart({ title, bars, names, unit, decimals }: Props) 
   const chart = useRef<EChartsType>(undefined)
   const size = useSize(box)
   const scheme = useComputedColorScheme('light')
+  const still = useReducedMotion()
 
   useEffect(() => {
     if (!box.current || !size) return
@@ -43,6 +46,7 @@ export default function BarChart({ title, bars, names, unit, decimals }: Props) 
     const show = (value: number) => `${number(value, decimals)}${unit ? ` ${unit}` : ''}`
     chart.current?.setOption(
       {
+        animation: !still,
         animationDuration: 400,
         animationDurationUpdate: 400,
         color: colors.series,
@@ -60,17 +64,20 @@ export default function BarChart({ title, bars, names, unit, decimals }: Props) 
         },
         yAxis: { type: 'value', axisLabel: { color: colors.text, formatter: (v: number) => number(v) }, splitLine: { lineStyle: { color: colors.grid } } },
         series: names.map((name, i) => ({
+          // The same id at each reading: bars grow from where they were.
+          id: name,
           name,
           type: 'bar',
           data: bars.map(b => b.values[i]),
           barMaxWidth: 56,
           itemStyle: { borderRadius: [4, 4, 0, 0] },
           label: { show: names.length === 1 && bars.length <= 16, position: 'top', color: colors.text, formatter: (p: { value: number }) => number(p.value, decimals) },
+          labelLayout: { hideOverlap: true },
         })),
       },
       { replaceMerge: ['series'] },
     )
-  }, [bars, names, unit, decimals, scheme, size])
+  }, [bars, names, unit, decimals, scheme, still, size])
 
   const summary = bars.map(b => `${b.name}: ${b.values.map(v => (v === null ? '–' : number(v, decimals))).join(', ')}`).join('; ')
   return <div ref={box} className="chart" role="img" aria-label={`${title}. ${summary} ${unit}`} data-testid="bar-chart" data-points={bars.length} data-summary={summary} />

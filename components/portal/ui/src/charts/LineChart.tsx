@@ -15,9 +15,6 @@ interface Props {
   decimals: number
 }
 
-// Room that uPlot's legend takes below the plot.
-const legend = 34
-
 export default function LineChart({ title, series, names, unit, decimals }: Props) {
   const box = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot>(undefined)
@@ -33,7 +30,7 @@ export default function LineChart({ title, series, names, unit, decimals }: Prop
       {
         width: 300,
         height: 200,
-        padding: [10, 12, 0, 0],
+        padding: [10, 24, 0, 0],
         cursor: { drag: { x: true, y: false } },
         scales: { x: { time: true } },
         axes: [axis, { ...axis, size: 64, values: (_, values) => values.map(v => number(v)) }],
@@ -60,7 +57,11 @@ export default function LineChart({ title, series, names, unit, decimals }: Prop
   }, [key, unit, decimals, scheme])
 
   useEffect(() => {
-    if (size) plot.current?.setSize({ width: size.width, height: Math.max(80, size.height - legend) })
+    if (!size || !plot.current) return
+    // The legend wraps by the width: its height is known only afterwards.
+    plot.current.setSize(size)
+    const legend = plot.current.root.querySelector<HTMLElement>('.u-legend')?.offsetHeight ?? 0
+    plot.current.setSize({ width: size.width, height: Math.max(80, size.height - legend) })
   }, [size, key, unit, decimals, scheme])
 
   useEffect(() => {

@@ -6,9 +6,10 @@ import { Icon } from './Icon'
 
 /** Chain shows a cause and what lies beneath it; the leaf, last, is what to look at. */
 export function Chain({ cause }: { cause: Cause }) {
+  const all = flatten(cause)
   return (
-    <ol className="chain">
-      {flatten(cause).map((c, i) => (
+    <ol className={all.length > 1 ? 'chain' : 'chain single'}>
+      {all.map((c, i) => (
         // A chain has no other identity than its order.
         <li key={i}>
           <Text size="sm">

@@ -13,7 +13,7 @@ const shownTransitions = 12
 function Part({ title, children }: { title: string; children: ReactNode }) {
   return (
     <Box>
-      <Title order={3} size="h6" mb={4}>
+      <Title order={2} size="h6" mb={4}>
         {title}
       </Title>
       {children}

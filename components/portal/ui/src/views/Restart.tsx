@@ -15,21 +15,30 @@ export function Restart({ name, users, close }: { name?: string; users: string[]
     close()
   }
   return (
-    <Modal opened={name !== undefined} onClose={leave} title={name ? t.restartTitle(name) : ''} closeButtonProps={{ 'aria-label': t.cancel }} centered>
-      <Stack>
-        <Text size="sm">{t.restartText}</Text>
-        {users.length > 0 && <Text size="sm">{t.restartUsers(users.join(', '))}</Text>}
-        <Command line={`carbonado component restart ${name ?? ''}`} />
-        {going.error && <Problem error={going.error} />}
-        <Group justify="flex-end">
-          <Button variant="default" onClick={leave} data-autofocus>
-            {t.cancel}
-          </Button>
-          <Button color="red" loading={going.isPending} onClick={() => name && going.mutate(name)}>
-            {t.restart}
-          </Button>
-        </Group>
-      </Stack>
-    </Modal>
+    // Without Mantine's header of a dialog: it is a second banner to assistive technology.
+    <Modal.Root opened={name !== undefined} onClose={leave} centered>
+      <Modal.Overlay />
+      <Modal.Content radius="lg">
+        <Modal.Body p="lg">
+          <Stack>
+            <Modal.Title fz="lg" fw={650}>
+              {name ? t.restartTitle(name) : ''}
+            </Modal.Title>
+            <Text size="sm">{t.restartText}</Text>
+            {users.length > 0 && <Text size="sm">{t.restartUsers(users.join(', '))}</Text>}
+            <Command line={`carbonado component restart ${name ?? ''}`} />
+            {going.error && <Problem error={going.error} />}
+            <Group justify="flex-end">
+              <Button variant="default" onClick={leave} data-autofocus>
+                {t.cancel}
+              </Button>
+              <Button color="red.9" loading={going.isPending} onClick={() => name && going.mutate(name)}>
+                {t.restart}
+              </Button>
+            </Group>
+          </Stack>
+        </Modal.Body>
+      </Modal.Content>
+    </Modal.Root>
   )
 }

@@ -23,9 +23,9 @@ export function Shell() {
       <Box component="header" bg="var(--mantine-color-body)" style={{ borderBottom: '1px solid var(--mantine-color-default-border)', position: 'sticky', top: 0, zIndex: 100 }}>
         <Container size={1440}>
           <Group h={56} justify="space-between" wrap="nowrap">
-            <Group gap="lg" wrap="nowrap">
+            <Group gap="lg" wrap="nowrap" className="header-left">
               <Link to="/" className="brand">
-                <Mark /> {text.product}
+                <Mark /> <span className="brand-name">{text.product}</span>
               </Link>
               <Group component="nav" gap={4} wrap="nowrap" aria-label={text.product}>
                 <Link to="/dashboards" className="nav">
@@ -36,12 +36,12 @@ export function Shell() {
                 </Link>
               </Group>
             </Group>
-            <Group gap="xs" wrap="nowrap">
+            <Group gap={4} wrap="nowrap">
               <Scheme />
               <Menu position="bottom-end" width={200}>
                 <Menu.Target>
                   <Button variant="subtle" color="gray" c="inherit" leftSection={<Icon name="user" />} px="xs">
-                    {me?.user ?? text.nav.account}
+                    <span className="user-name">{me?.user ?? text.nav.account}</span>
                   </Button>
                 </Menu.Target>
                 <Menu.Dropdown>
