@@ -1,0 +1,172 @@
+// Package server lays out an installation in a temporary folder and runs it for a measurement. It must not know what is measured.
+package server
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Password of the admin of a measured installation.
+const Password = "a-password-for-measurements"
+
+// ErrEnded is the error of a server that ended before it had started.
+var ErrEnded = errors.New("the server ended")
+
+// Installation is one laid-out installation. Remove it.
+type Installation struct {
+	Home   string
+	Offset int
+}
+
+// Lay makes an installation from what `make build` built, in the repository at root.
+func Lay(root string) (*Installation, error) {
+	dir, err := os.MkdirTemp("", "carbonado-bench-")
+	if err != nil {
+		return nil, err
+	}
+	i := &Installation{Home: filepath.Join(dir, "home")}
+	if out, err := exec.Command(filepath.Join(root, "tools", "install.sh"), i.Home).CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("install: %w\n%s", err, out), os.RemoveAll(dir))
+	}
+	if i.Offset, err = freeOffset(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return i, nil
+}
+
+// Remove deletes the installation.
+func (i *Installation) Remove() error { return os.RemoveAll(filepath.Dir(i.Home)) }
+
+func freeOffset() (int, error) {
+	for offset := 3000 + os.Getpid()%1000; offset < 20000; offset += 17 {
+		free := true
+		for _, base := range []int{9443, 9763, 7611, 7711} {
+			l, err := net.Listen("tcp", ":"+strconv.Itoa(base+offset))
+			if err != nil {
+				free = false
+				break
+			}
+			l.Close()
+		}
+		if free {
+			return offset, nil
+		}
+	}
+	return 0, errors.New("no free ports")
+}
+
+// Running is a started server.
+type Running struct {
+	*Installation
+	cmd *exec.Cmd
+	// Took is the time from exec to the line that says that all components have settled.
+	Took time.Duration
+	rest chan error
+}
+
+// Start runs `carbonado server` and waits until it says that it has started.
+func (i *Installation) Start(ctx context.Context, args ...string) (*Running, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(i.Home, "bin", "carbonado"), append([]string{"server", "-DportOffset=" + strconv.Itoa(i.Offset)}, args...)...)
+	cmd.Env = append(os.Environ(), "CARBON_HOME="+i.Home, "CARBONADO_ADMIN_PASSWORD="+Password)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	r := &Running{Installation: i, cmd: cmd, rest: make(chan error, 1)}
+	lines := bufio.NewReader(out)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return nil, errors.Join(ErrEnded, cmd.Wait())
+		}
+		if strings.Contains(line, " started, profile ") {
+			r.Took = time.Since(began)
+			break
+		}
+		fmt.Fprint(os.Stderr, line)
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, lines)
+		r.rest <- cmd.Wait()
+	}()
+	return r, nil
+}
+
+// Stop ends the server in order.
+func (r *Running) Stop() error {
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return <-r.rest
+}
+
+// Command is a CLI command against the installation.
+func (i *Installation) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(i.Home, "bin", "carbonado"), args...)
+	cmd.Env = append(os.Environ(), "CARBON_HOME="+i.Home)
+	return cmd
+}
+
+// Processes are the pids of guardian, kernel and components.
+func (i *Installation) Processes(ctx context.Context) ([]int, error) {
+	var status struct{ GuardianPid, KernelPid int }
+	if err := i.ask(ctx, &status, "status"); err != nil {
+		return nil, err
+	}
+	var components []struct{ Pid int }
+	if err := i.ask(ctx, &components, "component", "ls"); err != nil {
+		return nil, err
+	}
+	pids := []int{status.GuardianPid, status.KernelPid}
+	for _, c := range components {
+		if c.Pid > 0 {
+			pids = append(pids, c.Pid)
+		}
+	}
+	return pids, nil
+}
+
+func (i *Installation) ask(ctx context.Context, v any, args ...string) error {
+	out, err := i.Command(ctx, append(args, "-o", "json")...).Output()
+	if err != nil {
+		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+	}
+	return json.Unmarshal(out, v)
+}
+
+// PSS is the proportional set size of processes together, in bytes (/proc/PID/smaps_rollup).
+func PSS(pids []int) (int64, error) {
+	var sum int64
+	for _, pid := range pids {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if err != nil {
+			return 0, err
+		}
+		for line := range strings.Lines(string(b)) {
+			if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+				kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+				if err != nil {
+					return 0, err
+				}
+				sum += kb << 10
+			}
+		}
+	}
+	return sum, nil
+}
