@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"carbonado.dev/carbonado/runtime/guardian/guardiantest"
+	"carbonado.dev/sdk/component"
 	"carbonado.dev/sdk/handshake"
 	"carbonado.dev/sdk/handshake/layout"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
@@ -40,7 +41,28 @@ func TestMain(m *testing.M) {
 		"Impostor":  impostor,
 		"Listening": listening,
 		"Holding":   func() { select {} },
+		"Written":   func() { component.Main(written) },
 	})
+}
+
+// written is a component as everybody writes one, with the SDK.
+func written(c *component.C) error {
+	c.Log().Info("made", "loud", c.Bool("loud"))
+	c.Manage(&writtenLife{c})
+	return nil
+}
+
+type writtenLife struct{ c *component.C }
+
+func (l *writtenLife) Acquire(context.Context) error {
+	_, err := l.c.Listener("front")
+	fmt.Println("acquired", err)
+	return err
+}
+
+func (l *writtenLife) Stop(context.Context) error {
+	fmt.Println("stopping")
+	return nil
 }
 
 func shake(version int, network, address string) {

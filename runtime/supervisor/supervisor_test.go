@@ -608,6 +608,52 @@ func TestListenersOutliveInstances(t *testing.T) {
 	}
 }
 
+func TestComponentWrittenWithTheSDK(t *testing.T) {
+	b := newBench(t)
+	client := guardiantest.Client()
+	if _, err := client.Listen(b.context(), t.Name(), "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	defer client.Unlisten(b.context(), t.Name())
+	spec := b.spec("Written")
+	spec.Listeners = []supervisor.Listener{{Name: "front", Key: t.Name()}}
+	if err := os.MkdirAll(spec.PackageFolder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := "name: Written\nversion: 1.2.3\nsummary: A test.\nexecutable: bin/Written\nports: [{name: front, port: 0}]\n"
+	if err := os.WriteFile(filepath.Join(spec.PackageFolder, "component.yaml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	i := b.start(spec)
+	c := i.Component()
+	r, err := c.Configure(b.context(), &controlv1.ConfigureRequest{
+		Name: "Written", Version: "1.2.3", Generation: i.Generation(), ConfigJson: []byte(`{"loud":true}`),
+		DataFolder: spec.DataFolder, RunFolder: i.RunFolder(), PackageFolder: spec.PackageFolder, RepositoryFolder: b.home,
+		Listeners: i.Listeners(), NodeId: "n", Tenant: -1234, KernelPid: int32(os.Getpid()), KernelUid: int32(os.Geteuid()),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "unix://" + i.RunFolder(); !strings.HasPrefix(r.ServiceAddress, want) {
+		t.Errorf("services at %s, not in %s", r.ServiceAddress, want)
+	}
+	if _, err := c.Prepare(b.context(), &controlv1.PrepareRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Acquire(b.context(), &controlv1.AcquireRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if e := b.logged("Written", "made"); e.Level != "info" || e.fields["loud"] != true {
+		t.Errorf("%+v", e)
+	}
+	b.logged("Written", "acquired <nil>")
+	exit := i.Stop(b.context(), supervisor.DefaultLadder(component.ResultOperator))
+	if exit.Forced || exit.Result != (component.Result{Kind: component.ResultOperator}) {
+		t.Errorf("exit %+v", exit)
+	}
+	b.logged("Written", "stopping") // printed last, and not lost
+}
+
 func TestEventsTellAllInOrder(t *testing.T) {
 	b := newBench(t)
 	first := b.start(b.spec("Good"))
