@@ -72,7 +72,11 @@ func (b *Builder) Reset() {
 }
 
 // Forget drops fields too, for a schema that changed.
-func (b *Builder) Forget() { *b = *New(b.analyzer) }
+func (b *Builder) Forget() {
+	b.docs, b.fields, b.byName = 0, nil, map[string]*Field{}
+	b.seq = b.Field(segment.Seq, segment.Int)
+	b.time = b.Field(segment.Time, segment.Int)
+}
 
 // WriteTo writes the documents as a segment. They stay until Reset.
 func (b *Builder) WriteTo(w *segment.Writer) error {
