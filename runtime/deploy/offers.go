@@ -97,3 +97,12 @@ func unique(names []string) []string {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
+
+// Provide replaces what is offered beside artifacts: services that components publish, as "service:NAME" and
+// "service:NAME?KEY=VALUE". Artifacts that wait for one of them are handed over again, as are those that stood on one that went.
+func (s *Service) Provide(names []string) {
+	s.mu.Lock()
+	s.offer(&s.services, names)
+	s.mu.Unlock()
+	s.Ring()
+}

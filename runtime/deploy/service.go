@@ -99,6 +99,7 @@ type Service struct {
 	entries   map[string]*entry
 	needers   map[string]map[*entry]bool // name -> who stands on it or waits for it
 	offered   map[string]int             // name -> how many offer it
+	services  entry                      // no file: holds what Provide was told
 	turns     map[string]chan struct{}   // owner -> its turn: one call at a time
 	pauses    map[string]pause           // owner -> not called before
 	used, top uint64                     // transaction ids given, and reserved on disk

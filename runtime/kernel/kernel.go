@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	mathrand "math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -221,10 +223,24 @@ func (k *Kernel) runDeployer() {
 			k.stop()
 		}
 	}()
+	offers := k.registry.Track(registry.Query{}, func(registry.Event) { k.deployer.Provide(k.offers()) })
 	k.deployerEnd = func() {
+		offers.Close()
 		cancel()
 		<-ended
 	}
+}
+
+// offers names the published services, for artifacts that wait for one.
+func (k *Kernel) offers() []string {
+	names := map[string]bool{}
+	for _, s := range k.registry.Find(registry.Query{}) {
+		names["service:"+s.Service] = true
+		for key, value := range s.Properties {
+			names["service:"+s.Service+"?"+key+"="+value] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
 }
 
 // read reads the installation: configuration, flags, packages.

@@ -132,6 +132,7 @@ func (r *routes) Serve(stream grpc.BidiStreamingServer[httpv1.ServeRequest, http
 	if err != nil {
 		return ErrRequest.Wrap(err, "request URL")
 	}
+	u.Scheme, u.Host = head.Scheme, head.Host
 	req := &http.Request{
 		Method: head.Method, URL: u, RequestURI: head.Url, Host: head.Host, RemoteAddr: head.RemoteAddress,
 		Proto: "HTTP/2.0", ProtoMajor: 2, Header: fromHeaders(head.Headers), ContentLength: head.ContentLength,
