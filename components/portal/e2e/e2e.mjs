@@ -109,7 +109,7 @@ const steps = [
     const dialog = page.getByRole('dialog')
     await dialog.getByText('carbonado component restart Portal', { exact: true }).waitFor()
     await accessible(page, 'the question before a restart')
-    await shot('restart')
+    await page.screenshot({ path: join(shots, 'restart.png') })
     await page.keyboard.press('Escape')
     await dialog.waitFor({ state: 'detached' })
   }],

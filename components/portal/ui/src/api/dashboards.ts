@@ -97,5 +97,5 @@ async function read(data: Data, signal: AbortSignal): Promise<Read> {
     const records = await request<unknown>(`/analytics/tables/${table}/${all}/${data.limit || maxRows}${columns}`, { signal })
     return { rows: rowsOfRecords(records) }
   }
-  return { rows: rowsOfQuery(await post<unknown>('/engine/query', { query: data.sql ?? '', maxRows }, signal)) }
+  return { rows: rowsOfQuery(await post<unknown>('/engine/query', { sql: data.sql ?? '', maxRows }, signal)) }
 }

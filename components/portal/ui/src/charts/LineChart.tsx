@@ -2,10 +2,13 @@ import { useComputedColorScheme } from '@mantine/core'
 import { useEffect, useRef } from 'react'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
-import { number } from '../model/format'
+import { number, ticks, timeOfDay } from '../model/format'
 import type { Series } from '../model/rows'
 import { chartColors } from '../theme'
 import { useSize } from './useSize'
+
+// Height of uPlot's legend below the plot; page.css has the same number.
+const legend = 30
 
 interface Props {
   title: string
@@ -33,9 +36,9 @@ export default function LineChart({ title, series, names, unit, decimals }: Prop
         padding: [10, 24, 0, 0],
         cursor: { drag: { x: true, y: false } },
         scales: { x: { time: true } },
-        axes: [axis, { ...axis, size: 64, values: (_, values) => values.map(v => number(v)) }],
+        axes: [{ ...axis, space: 90, values: (_, splits) => ticks(splits) }, { ...axis, size: 64, values: (_, values) => values.map(v => number(v)) }],
         series: [
-          { label: 'Time', value: (_, v) => (v === null ? '–' : new Date(v * 1000).toLocaleTimeString()) },
+          { label: 'Time', value: (_, v) => (v === null ? '–' : timeOfDay(v)) },
           ...key.split('\n').map((label, i) => ({
             label,
             stroke: colors.series[i % colors.series.length],
@@ -58,9 +61,6 @@ export default function LineChart({ title, series, names, unit, decimals }: Prop
 
   useEffect(() => {
     if (!size || !plot.current) return
-    // The legend wraps by the width: its height is known only afterwards.
-    plot.current.setSize(size)
-    const legend = plot.current.root.querySelector<HTMLElement>('.u-legend')?.offsetHeight ?? 0
     plot.current.setSize({ width: size.width, height: Math.max(80, size.height - legend) })
   }, [size, key, unit, decimals, scheme])
 

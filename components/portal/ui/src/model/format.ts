@@ -20,3 +20,16 @@ export function since(time: string, now: number): string {
   }
   return `${seconds} s`
 }
+
+const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' })
+const second = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' })
+
+/** ticks writes the times on an axis, in seconds since 1970, as exactly as their distance needs. */
+export function ticks(times: number[]): string[] {
+  const step = (times[1] ?? 0) - (times[0] ?? 0)
+  const format = step >= 86_400 ? day : step >= 60 ? clock : second
+  return times.map(time => format.format(time * 1000))
+}
+
+export const timeOfDay = (seconds: number) => second.format(seconds * 1000)

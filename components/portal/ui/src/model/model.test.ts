@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { causeOf } from '../api/http'
 import type { Component, Planned } from '../api/kernel'
 import { granted, localPath, type Me } from '../api/session'
-import { number, since } from './format'
+import { number, since, ticks } from './format'
 import { bars, rowsOfQuery, rowsOfRecords, series, single } from './rows'
 import { counts, flatten, headline, lines, matches, toneOf, users } from './runtime'
 
@@ -115,5 +115,10 @@ describe('format', () => {
     expect(since('2026-01-01T00:00:00Z', Date.parse('2026-01-01T00:00:59Z'))).toBe('59 s')
     expect(since('2026-01-01T00:00:00Z', Date.parse('2026-01-03T05:00:00Z'))).toBe('2 d')
     expect(since('never', 0)).toBe('')
+    const at = new Date(2026, 0, 2, 13, 5, 0).getTime() / 1000
+    expect(ticks([at, at + 30])).toEqual(['13:05:00', '13:05:30'])
+    expect(ticks([at, at + 60])).toEqual(['13:05', '13:06'])
+    expect(ticks([at, at + 86_400])).toEqual(['2 Jan', '3 Jan'])
+    expect(ticks([])).toEqual([])
   })
 })
