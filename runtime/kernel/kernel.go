@@ -61,7 +61,7 @@ const (
 )
 
 // ErrHome is the kind of an installation folder that can't be used.
-var ErrHome = cause.Define("CBN-CFG-001", "The installation folder can't be used.", "Set CARBON_HOME to a folder made by `make install PREFIX=DIR`.")
+var ErrHome = cause.Define("CBN-CFG-090", "The installation folder can't be used.", "Set CARBON_HOME to a folder made by `make install PREFIX=DIR`.")
 
 // Options say which installation runs, and how it was asked to.
 type Options struct {

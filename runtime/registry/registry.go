@@ -16,11 +16,11 @@ import (
 
 // The kinds of error of this package.
 var (
-	ErrNotFound = cause.Define("CBN-DEP-001", "No service is registered under this id.",
+	ErrNotFound = cause.Define("CBN-SUP-121", "No service is registered under this id.",
 		"See the registered services with `carbonado service ls`.").Code(codes.NotFound)
-	ErrInvalid = cause.Define("CBN-DEP-002", "A registration lacks its service, its provider or a version.",
+	ErrInvalid = cause.Define("CBN-SUP-122", "A registration lacks its service, its provider or a version.",
 		"Correct the component's `provides` or its call of Publish.").Code(codes.InvalidArgument)
-	ErrStale = cause.Define("CBN-DEP-003", "An older process of a component speaks for it.",
+	ErrStale = cause.Define("CBN-SUP-123", "An older process of a component speaks for it.",
 		"Nothing: the newer process serves.").Code(codes.Aborted)
 )
 

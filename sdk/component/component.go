@@ -35,7 +35,7 @@ var (
 	ErrPhase      = cause.Define("CBN-SDK-005", "A life-cycle call came out of order.", "The kernel calls Configure, Prepare, Acquire; Drain, Release, Stop.")
 	ErrNoListener = cause.Define("CBN-SDK-006", "A listener is not among the component's ports.", "Add it to `ports` of component.yaml.")
 	ErrUnbound    = cause.Define("CBN-SDK-008", "A reference has no provider.", "See `carbonado component diag`.").Code(codes.Unavailable)
-	ErrRequest    = cause.Define("CBN-SDK-013", "A request that did not come through the gateway.", "Call the component's routes by the gateway.").Code(codes.PermissionDenied)
+	ErrRequest    = cause.Define("CBN-SDK-033", "A request that did not come through the gateway.", "Call the component's routes by the gateway.").Code(codes.PermissionDenied)
 )
 
 // Optional abilities of whatever is registered or managed, found by assertion. They are called in the order of registration,

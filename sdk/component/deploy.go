@@ -10,10 +10,10 @@ import (
 )
 
 // ErrWaiting is the cause of an artifact that waits for another.
-var ErrWaiting = cause.Define("CBN-SDK-010", "An artifact waits for another.", "Deploy what it waits for.")
+var ErrWaiting = cause.Define("CBN-SDK-030", "An artifact waits for another.", "Deploy what it waits for.")
 
 // ErrNoDeployer is the cause of an artifact whose type the component doesn't take.
-var ErrNoDeployer = cause.Define("CBN-SDK-011", "A component has no deployer for a type that its component.yaml declares.", "Call C.Deploys for it.")
+var ErrNoDeployer = cause.Define("CBN-SDK-031", "A component has no deployer for a type that its component.yaml declares.", "Call C.Deploys for it.")
 
 // Artifact is a file of repository/deployment/server handed to its deployer.
 type Artifact struct {

@@ -26,7 +26,7 @@ import (
 
 // Errors of service sockets.
 var (
-	ErrPath       = cause.Define("CBN-SDK-012", "A Unix socket's path is too long.", "Install below a shorter path; a Unix path ends at 108 bytes.")
+	ErrPath       = cause.Define("CBN-SDK-032", "A Unix socket's path is too long.", "Install below a shorter path; a Unix path ends at 108 bytes.")
 	ErrNotAllowed = cause.Define("CBN-SDK-007", "A caller has no link to this service.", "Add it to `requires` of the caller's component.yaml.").Code(codes.PermissionDenied)
 	ErrPanic      = cause.Define("CBN-SDK-009", "A component's code panicked.", "Report it with the stack in the log.").Code(codes.Internal)
 )
