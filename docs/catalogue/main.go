@@ -51,7 +51,7 @@ func collect(root string) ([]entry, error) {
 			return err
 		}
 		if d.IsDir() {
-			if n := d.Name(); n == "node_modules" || n == "build" || n == "testdata" || n == "examples" || strings.HasSuffix(n, "test") || n != "." && strings.HasPrefix(n, ".") {
+			if n := d.Name(); path != root && (n == "node_modules" || n == "build" || n == "testdata" || n == "examples" || strings.HasSuffix(n, "test") || strings.HasPrefix(n, ".")) {
 				return fs.SkipDir
 			}
 			return nil
