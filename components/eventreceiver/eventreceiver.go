@@ -103,6 +103,7 @@ func Start(c *component.C) error {
 		Log: r.log, Tenant: c.Tenant(), Context: c.Context(), Streams: r.streams, Adapters: c.Refs("adapters"), Store: r.store,
 	})
 	analyticsv1.RegisterStreamAdminServer(c, &streamAdmin{r: r})
+	component.ServeHTTP(c, "/streams", r.routes())
 	c.Deploys("eventstream", &streamFiles{r: r})
 	c.Deploys("eventreceiver", r.inputs)
 	c.Manage(r)

@@ -114,7 +114,9 @@ func (f *streamFiles) Deploy(_ context.Context, a *component.Artifact) error {
 }
 
 // Update implements component.Deployer.
-func (f *streamFiles) Update(ctx context.Context, a *component.Artifact) error { return f.Deploy(ctx, a) }
+func (f *streamFiles) Update(ctx context.Context, a *component.Artifact) error {
+	return f.Deploy(ctx, a)
+}
 
 // Undeploy implements component.Deployer.
 func (f *streamFiles) Undeploy(_ context.Context, a *component.Artifact) error {

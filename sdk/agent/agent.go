@@ -48,7 +48,7 @@ type Event struct {
 	Arbitrary map[string]string
 }
 
-// Options of an agent. URLs, Username and Password are needed.
+// Options of an agent. URLs are needed, and Username and Password, or Credentials.
 type Options struct {
 	// URLs of receivers, "tcp://host:7611" or "ssl://host:7711". `a|b` is failover in that order, `a,b` spreads the load; groups
 	// `{a|b},{c,d}` each get every event.
@@ -56,6 +56,8 @@ type Options struct {
 	// AuthURLs are where to log in, of the same structure. Empty: for tcp://host:port it is ssl://host:port+100.
 	AuthURLs           string
 	Username, Password string
+	// Credentials, if set, is asked at each login, for passwords that don't last.
+	Credentials func(context.Context) (username, password string, err error)
 	// TLS for ssl:// URLs; nil trusts the system's authorities.
 	TLS *tls.Config
 	// Queue is how many events may wait in each group (default 32,768).

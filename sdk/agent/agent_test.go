@@ -26,7 +26,9 @@ func event(n int) agent.Event {
 	return agent.Event{Stream: "s:1.0.0", Time: 9, Values: []any{"m", int32(n), int32(1)}}
 }
 
-func row(n int) string { return fmt.Sprintf("s:1.0.0 _timestamp=9 meta_m=m n=%d b=1 _arbitrary=null", n) }
+func row(n int) string {
+	return fmt.Sprintf("s:1.0.0 _timestamp=9 meta_m=m n=%d b=1 _arbitrary=null", n)
+}
 
 func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

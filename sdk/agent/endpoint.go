@@ -63,15 +63,22 @@ func (e *endpoint) login(ctx context.Context, stale string) (string, error) {
 	if s := e.current(); s != "" && s != stale {
 		return s, nil
 	}
+	user, password := e.agent.opts.Username, e.agent.opts.Password
+	if ask := e.agent.opts.Credentials; ask != nil {
+		var err error
+		if user, password, err = ask(ctx); err != nil {
+			return "", ErrReceiver.Wrap(err, "credentials for %s", e.addr.loginURL)
+		}
+	}
 	session := ""
 	err := e.call(ctx, e.addr.login, true, func(ctx context.Context, c *wire.ThriftSecureEventTransmissionServiceClient) error {
 		var err error
-		session, err = c.Connect(ctx, e.agent.opts.Username, e.agent.opts.Password)
+		session, err = c.Connect(ctx, user, password)
 		return err
 	})
 	var refused *wire.ThriftAuthenticationException
 	if errors.As(err, &refused) {
-		return "", ErrLogin.New("%s at %s: %s", e.agent.opts.Username, e.addr.loginURL, refused.Message)
+		return "", ErrLogin.New("%s at %s: %s", user, e.addr.loginURL, refused.Message)
 	}
 	if err != nil {
 		return "", ErrReceiver.Wrap(err, "login at %s", e.addr.loginURL)

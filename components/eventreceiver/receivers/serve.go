@@ -8,6 +8,7 @@ import (
 
 	"carbonado.dev/carbonado/components/eventreceiver/catalog"
 	"carbonado.dev/carbonado/components/eventreceiver/forward"
+	"carbonado.dev/carbonado/components/eventreceiver/jsonevent"
 	"carbonado.dev/sdk/cause"
 	"carbonado.dev/sdk/component"
 	"carbonado.dev/sdk/databridge"
@@ -93,5 +94,5 @@ func (s *Set) rows(d *definition, m *analyticsv1.AdapterMessage) (*databridge.Ro
 	if now == 0 {
 		now = time.Now().UnixMilli()
 	}
-	return mapJSON(stream.Layout, m.GetPayload(), now)
+	return jsonevent.Map(stream.Layout, m.GetPayload(), now)
 }

@@ -1,0 +1,209 @@
+// Package httpreceiver is the component HTTPReceiver: the input adapter "http", which takes POST /endpoints/<receiver> and answers when
+// the events are stored. It must not know streams or mappings.
+package httpreceiver
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	"carbonado.dev/sdk/cause"
+	"carbonado.dev/sdk/component"
+	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
+)
+
+// Options are the component's CLI verbs: none.
+var Options []component.Option
+
+// Errors of the adapter.
+var (
+	ErrOpen      = cause.Define("CBN-RCV-070", "A receiver can't be opened at the http adapter.", "Correct the receiver's properties.").Code(codes.InvalidArgument)
+	ErrNone      = cause.Define("CBN-RCV-071", "There is no such http receiver.", "Deploy a file in eventreceivers with eventAdapterType=\"http\" and that name.").Code(codes.NotFound)
+	ErrTransport = cause.Define("CBN-RCV-072", "A receiver does not take this transport.", "Use the other of http and https, or change the receiver's property transports.").Code(codes.PermissionDenied)
+	ErrBusy      = cause.Define("CBN-RCV-073", "A receiver has too many requests under way, or its events could not be stored in time.", "Send the request again after a while.").Code(codes.Unavailable)
+	ErrTooLarge  = cause.Define("CBN-RCV-074", "A request is too large.", "Send fewer events in one request.").Code(codes.ResourceExhausted)
+	ErrPublisher = cause.Define("CBN-RCV-075", "A user may not publish events.", "Grant the permission /permission/admin/publish/wso2event to one of the user's roles.").Code(codes.PermissionDenied)
+)
+
+// adapter is the running component.
+type adapter struct {
+	analyticsv1.UnimplementedInputAdapterServer
+	c       *component.C
+	log     hclog.Logger
+	config  config
+	timeout time.Duration
+
+	// mu guards receivers.
+	mu        sync.Mutex
+	receivers map[string]*receiver
+}
+
+type config struct {
+	MaxBody  int64  `json:"maxBody"`
+	InFlight int    `json:"inFlight"`
+	Timeout  string `json:"timeout"`
+}
+
+// Start makes the component.
+func Start(c *component.C) error {
+	a := &adapter{c: c, log: c.Log(), receivers: map[string]*receiver{}}
+	if err := c.Config(&a.config); err != nil {
+		return err
+	}
+	var err error
+	if a.timeout, err = time.ParseDuration(a.config.Timeout); err != nil || a.timeout <= 0 {
+		return component.ErrConfig.New("timeout is %q; a positive duration as 25s is needed", a.config.Timeout)
+	}
+	analyticsv1.RegisterInputAdapterServer(c, a)
+	component.ServeHTTP(c, "/endpoints", a.routes(), component.HTTPTransports("http,https"))
+	return nil
+}
+
+// receiver is one opened receiver: a call of the event receiver.
+type receiver struct {
+	name       string
+	transports map[string]bool
+	places     chan struct{} // one per message under way
+	send       chan *analyticsv1.AdapterMessage
+	ended      chan struct{}
+	next       atomic.Uint64
+
+	// mu guards waiting.
+	mu      sync.Mutex
+	waiting map[uint64]chan *analyticsv1.MessageOutcome
+}
+
+// Receive implements analyticsv1.InputAdapterServer: one call is one receiver.
+func (a *adapter) Receive(stream grpc.BidiStreamingServer[analyticsv1.ReceiveRequest, analyticsv1.ReceiveResponse]) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	open := first.GetOpen()
+	if open == nil || open.GetName() == "" {
+		return ErrOpen.New("the first message does not open a receiver")
+	}
+	if open.GetTenant() != a.c.Tenant() {
+		return ErrOpen.New("receiver %s is of tenant %d", open.GetName(), open.GetTenant())
+	}
+	r := &receiver{
+		name: open.GetName(), places: make(chan struct{}, a.config.InFlight), send: make(chan *analyticsv1.AdapterMessage), ended: make(chan struct{}),
+		waiting: map[uint64]chan *analyticsv1.MessageOutcome{},
+	}
+	if r.transports, err = transports(open.GetProperties()["transports"]); err != nil {
+		return err
+	}
+	if open.GetProperties()["basicAuthEnabled"] == "false" {
+		a.log.Warn("basicAuthEnabled=false is passed over: every request is signed in", "receiver", r.name)
+	}
+	a.mu.Lock()
+	// A new call of the same receiver takes over: the event receiver was restarted.
+	a.receivers[r.name] = r
+	a.mu.Unlock()
+	defer a.forget(r)
+	if err := stream.Send(&analyticsv1.ReceiveResponse{Response: &analyticsv1.ReceiveResponse_Ready{Ready: &analyticsv1.ReceiverReady{}}}); err != nil {
+		return err
+	}
+	outcomes := make(chan error, 1)
+	go func() { outcomes <- r.outcomes(stream) }()
+	for {
+		select {
+		case m := <-r.send:
+			if err := stream.Send(&analyticsv1.ReceiveResponse{Response: &analyticsv1.ReceiveResponse_Message{Message: m}}); err != nil {
+				return err
+			}
+		case err := <-outcomes:
+			return err
+		case <-a.c.Context().Done():
+			return nil
+		}
+	}
+}
+
+func transports(text string) (map[string]bool, error) {
+	switch text {
+	case "", "all":
+		return map[string]bool{"http": true, "https": true}, nil
+	case "http", "https":
+		return map[string]bool{text: true}, nil
+	}
+	return nil, ErrOpen.New("property transports is %.40q; all, http and https are possible", text)
+}
+
+func (a *adapter) forget(r *receiver) {
+	a.mu.Lock()
+	if a.receivers[r.name] == r {
+		delete(a.receivers, r.name)
+	}
+	a.mu.Unlock()
+	close(r.ended)
+}
+
+// outcomes hands each outcome to the request that waits for it, until the call ends.
+func (r *receiver) outcomes(stream grpc.BidiStreamingServer[analyticsv1.ReceiveRequest, analyticsv1.ReceiveResponse]) error {
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		o := m.GetOutcome()
+		if o == nil {
+			return ErrOpen.New("receiver %s was opened twice on one call", r.name)
+		}
+		r.mu.Lock()
+		waiter := r.waiting[o.GetId()]
+		delete(r.waiting, o.GetId())
+		r.mu.Unlock()
+		if waiter != nil {
+			waiter <- o // has room for one
+		}
+	}
+}
+
+// deliver sends one message and waits for its outcome. It answers ErrBusy if there is no place, no time or no call.
+func (r *receiver) deliver(ctx context.Context, m *analyticsv1.AdapterMessage) (*analyticsv1.MessageOutcome, error) {
+	select {
+	case r.places <- struct{}{}:
+		defer func() { <-r.places }()
+	default:
+		return nil, ErrBusy.New("receiver %s has %d requests under way", r.name, cap(r.places))
+	}
+	m.Id = r.next.Add(1)
+	outcome := make(chan *analyticsv1.MessageOutcome, 1)
+	r.mu.Lock()
+	r.waiting[m.Id] = outcome
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		delete(r.waiting, m.Id)
+		r.mu.Unlock()
+	}()
+	select {
+	case r.send <- m:
+	case <-r.ended:
+		return nil, ErrBusy.New("receiver %s is being restarted", r.name)
+	case <-ctx.Done():
+		return nil, late(ctx, r.name)
+	}
+	select {
+	case o := <-outcome:
+		return o, nil
+	case <-r.ended:
+		return nil, ErrBusy.New("receiver %s was restarted; the events may be stored", r.name)
+	case <-ctx.Done():
+		return nil, late(ctx, r.name)
+	}
+}
+
+func late(ctx context.Context, name string) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ErrBusy.New("the request to receiver %s was given up", name)
+	}
+	return ErrBusy.New("receiver %s did not store the events in time; they may be stored later", name)
+}
