@@ -20,8 +20,8 @@ import (
 // ComponentsFolder is where the components' YAML files lie in an installation.
 const ComponentsFolder = "repository/conf/components"
 
-// Component is the configuration of one component: defaults of its schema, then repository/conf/components/<Name>.yaml. It is
-// read-only once made.
+// Component is the configuration of one component: defaults of its schema, then repository/conf/components/<Name>.yaml, then the
+// variables of the server's environment that the schema names with x-env. It is read-only once made.
 type Component struct {
 	Name string
 	// JSON is the object that the component gets, secrets resolved. It must not be printed: Redacted is for that.
@@ -66,9 +66,10 @@ func (c *Config) fill(out *Component, d *component.Descriptor) error {
 	for _, path := range unknown {
 		value = without(value, path)
 	}
+	w := &walker{config: c, doc: doc, schema: sch, descriptor: d.File, origins: out.Origins, variables: map[string]string{}}
+	value = w.environment(value)
 	value = sch.Defaults(value)
 	written := value
-	w := &walker{config: c, doc: doc, schema: sch, descriptor: d.File, origins: out.Origins}
 	if value, err = w.walk(value, nil); err != nil {
 		return err
 	}
@@ -128,6 +129,38 @@ type walker struct {
 	schema     *schema.Schema
 	descriptor string
 	origins    map[string]Origin
+	// variables are the values that come from the environment: pointer -> variable.
+	variables map[string]string
+}
+
+// environment gives value with a placeholder for each variable that the schema names with x-env and the server's environment
+// has. The argument is not changed.
+func (w *walker) environment(value any) any {
+	w.schema.Properties(func(path []string, property map[string]any) {
+		name, ok := property["x-env"].(string)
+		if !ok {
+			return
+		}
+		if _, ok := w.config.expand.env(name); ok {
+			value = with(value, path, "${env:"+name+"}")
+			w.variables[strictyaml.Pointer(path...)] = name
+		}
+	})
+	return value
+}
+
+// with gives value with x under path; objects on the way are made. The argument is not changed.
+func with(value any, path []string, x any) any {
+	if len(path) == 0 {
+		return x
+	}
+	have, _ := value.(map[string]any)
+	out := maps.Clone(have)
+	if out == nil {
+		out = map[string]any{}
+	}
+	out[path[0]] = with(have[path[0]], path[1:], x)
+	return out
 }
 
 func (w *walker) walk(value any, path []string) (any, error) {
@@ -157,7 +190,11 @@ func (w *walker) walk(value any, path []string) (any, error) {
 	if p, ok := w.doc.Exact(path...); ok {
 		origin = Origin{LayerFile, w.doc.File, p.Line, p.Column}
 	}
-	w.origins[strictyaml.Pointer(path...)] = origin
+	pointer := strictyaml.Pointer(path...)
+	if name, ok := w.variables[pointer]; ok {
+		origin = Origin{Layer: LayerEnvironment, File: "$" + name}
+	}
+	w.origins[pointer] = origin
 	s, ok := value.(string)
 	if !ok {
 		return value, nil

@@ -26,7 +26,7 @@ func write(t *testing.T, home, file, content string) {
 
 func options(home string, properties ...string) config.Options {
 	o := config.Options{Home: home, Properties: map[string]string{}, Env: func(name string) (string, bool) {
-		v, ok := map[string]string{"PORT": "7", "WORD": "from-env", "YES": "true"}[name]
+		v, ok := map[string]string{"PORT": "7", "WORD": "from-env", "YES": "true", "TRICK": "${secret:x}"}[name]
 		return v, ok
 	}}
 	for _, p := range properties {
@@ -245,6 +245,33 @@ wrod: typo
 	other := sample(t, home, "word: x\n")
 	if len(other.Digest) != 64 || other.Digest == c.Digest || sample(t, home, "word: x\n# a comment\n").Digest != other.Digest {
 		t.Error("the digest is not that of the values")
+	}
+}
+
+// TestEnvironment: x-env stands above the file, and is no place to smuggle placeholders in.
+func TestEnvironment(t *testing.T) {
+	d, err := catalog.ParseDescriptor("c.yaml", []byte("name: Sample\nversion: 1.0.0\nsummary: x\nexecutable: x\nconfig:\n  properties:\n"+
+		"    word: {type: string, x-env: WORD}\n    password: {type: string, x-secret: true, x-env: TRICK}\n    none: {type: string, x-env: NONE}\n"+
+		"    deep: {type: object, properties: {port: {type: integer, x-env: PORT}}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := t.TempDir()
+	write(t, home, "repository/conf/components/Sample.yaml", "word: file\nnone: file\n")
+	c := load(t, options(home)).Component(d)
+	if c.Cause != nil {
+		t.Fatal(c.Cause)
+	}
+	if want := `{"deep":{"port":7},"none":"file","password":"${secret:x}","word":"from-env"}`; string(c.JSON) != want {
+		t.Errorf("%s", c.JSON)
+	}
+	if want := `{"deep":{"port":"${env:PORT}"},"none":"file","password":"***","word":"${env:WORD}"}`; string(c.Redacted) != want {
+		t.Errorf("%s", c.Redacted)
+	}
+	for pointer, want := range map[string]string{"/word": "environment $WORD", "/none": "file repository/conf/components/Sample.yaml:2", "/deep/port": "environment $PORT"} {
+		if got := c.Origins[pointer]; string(got.Layer)+" "+got.String() != want {
+			t.Errorf("%s: %s %s, want %s", pointer, got.Layer, got, want)
+		}
 	}
 }
 

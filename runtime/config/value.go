@@ -11,6 +11,8 @@ const (
 	LayerDefault Layer = "default"
 	// LayerFile: a file in repository/conf.
 	LayerFile Layer = "file"
+	// LayerEnvironment: a variable of the server's environment that the schema names with x-env.
+	LayerEnvironment Layer = "environment"
 	// LayerArgument: a -D property of this start.
 	LayerArgument Layer = "argument"
 )

@@ -288,6 +288,27 @@ func (s *Schema) defaults(node map[string]any, value any) any {
 	return value
 }
 
+// maxProperties bounds how deep Properties follows a schema that refers to itself.
+const maxProperties = 16
+
+// Properties visits what the schema says about each property of the object and of objects in it, by path.
+func (s *Schema) Properties(visit func(path []string, property map[string]any)) {
+	s.properties(s.raw, nil, visit)
+}
+
+func (s *Schema) properties(node map[string]any, path []string, visit func([]string, map[string]any)) {
+	node = s.deref(node)
+	if len(path) > 0 {
+		visit(path, node)
+	}
+	if len(path) == maxProperties {
+		return
+	}
+	for _, key := range propertyNames(node) {
+		s.properties(child(node, key), append(slices.Clone(path), key), visit)
+	}
+}
+
 // Hidden is what a secret prints as.
 const Hidden = "***"
 
