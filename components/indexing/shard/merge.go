@@ -210,3 +210,22 @@ func (s *Shard) installMerge(r segmentRecord, parts []*Part, maps []merge.Mappin
 	}
 	return true, nil
 }
+
+// Settle returns when there is nothing to merge, or with ctx's error.
+func (s *Shard) Settle(ctx context.Context) error {
+	for {
+		s.commit.Lock()
+		from, to := pick(s.manifest.Segments, s.busy, s.opts.MergeFactor, s.opts.MaxMerged)
+		idle, merged, broken := from == to && len(s.busy) == 0, s.merged, s.broken
+		s.commit.Unlock()
+		if idle || broken != nil {
+			return broken
+		}
+		s.kick()
+		select {
+		case <-merged:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
