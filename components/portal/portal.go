@@ -4,11 +4,15 @@ package portal
 
 import (
 	"net/http"
+	"strings"
+
+	"google.golang.org/grpc/codes"
 
 	"carbonado.dev/carbonado/components/portal/dashboard"
 	"carbonado.dev/carbonado/components/portal/rest"
 	"carbonado.dev/carbonado/components/portal/ui"
 	"carbonado.dev/carbonado/components/portal/web"
+	"carbonado.dev/sdk/cause"
 	"carbonado.dev/sdk/component"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 )
@@ -18,6 +22,10 @@ var Options []component.Option
 
 // dashboards is where definitions are served, as in DAS.
 const dashboards = "/portal/apis/dashboards"
+
+// errNotServed is what a program gets for a path that no component of this node serves: Portal has "/", and so all that is left over.
+var errNotServed = cause.Define("CBN-PRT-014", "No component of this node serves the path.",
+	"`carbonado plan` says which components run here and why the others do not.").Code(codes.NotFound)
 
 // Start makes the component.
 func Start(c *component.C) error {
@@ -40,10 +48,23 @@ func Start(c *component.C) error {
 	definitions := set.Handler(dashboards, rest.Fail)
 	root.Handle(dashboards, definitions)
 	root.Handle(dashboards+"/", definitions)
-	root.Handle("/", page)
+	root.Handle("/", pagesOnly(page))
 	component.ServeHTTP(c, "/", root, component.HTTPAuth("page"))
 	component.ServeHTTP(c, rest.Prefix, api.Handler())
 	component.ServeHTTP(c, "/login", page, component.HTTPAuth("none"))
 	component.ServeHTTP(c, "/assets", page, component.HTTPAuth("none"))
 	return nil
+}
+
+// pagesOnly leaves the page to browsers; programs get an answer they can read.
+func pagesOnly(page http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		accept := r.Header.Get("Accept")
+		program := strings.Contains(accept, "application/json") && !strings.Contains(accept, "text/html")
+		if program || (r.Method != http.MethodGet && r.Method != http.MethodHead) {
+			rest.Fail(w, errNotServed.New("no component of this node serves %s", r.URL.Path))
+			return
+		}
+		page.ServeHTTP(w, r)
+	})
 }

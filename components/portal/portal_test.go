@@ -393,6 +393,14 @@ func TestDashboardsAreDeployedAndShownToTheirViewers(t *testing.T) {
 	}
 }
 
+func TestWhatNobodyServesIsSaidInJSON(t *testing.T) {
+	n := start(t, nil, nil)
+	resp, got := n.call(sdktest.Admin(), "POST", "/engine/query", `{"sql":"SELECT 1"}`)
+	if resp.StatusCode != 404 || !strings.Contains(got, "CBN-PRT-014") || !strings.Contains(got, "/engine/query") {
+		t.Errorf("%d %s", resp.StatusCode, got)
+	}
+}
+
 func TestRoutesAndPage(t *testing.T) {
 	n := start(t, nil, nil)
 	auth := map[string]string{}

@@ -2,6 +2,7 @@ import { Alert, Box, Card, Group, Loader, ScrollArea, Stack, Table, Text, Title 
 import { useQuery } from '@tanstack/react-query'
 import { lazy, Suspense, useMemo } from 'react'
 import { type Dashboard, type Gadget as Definition, gadgetQuery, type Read } from '../api/dashboards'
+import { ApiError } from '../api/http'
 import { number } from '../model/format'
 import { bars, series, single } from '../model/rows'
 import { Icon } from '../parts/Icon'
@@ -11,6 +12,9 @@ import { text } from '../text'
 // Charts come when they are needed: the number must not wait for them.
 const BarChart = lazy(() => import('../charts/BarChart'))
 const LineChart = lazy(() => import('../charts/LineChart'))
+
+// A table that is not there yet is no fault: scripts make theirs when they first run.
+const noTable = 'CBN-PRT-003'
 
 export function Gadget({ dashboard, gadget }: { dashboard: Dashboard; gadget: Definition }) {
   const { data, error, isPending, refetch } = useQuery(gadgetQuery(dashboard, gadget))
@@ -36,6 +40,8 @@ export function Gadget({ dashboard, gadget }: { dashboard: Dashboard; gadget: De
           )}
           {data ? (
             <Drawing gadget={gadget} read={data} />
+          ) : error instanceof ApiError && error.cause.code === noTable ? (
+            <Empty hint={error.message} />
           ) : error ? (
             <ScrollArea h="100%">
               <Problem error={error} retry={() => void refetch()} />
@@ -57,13 +63,18 @@ function Waiting() {
   )
 }
 
-function Empty() {
+function Empty({ hint }: { hint?: string }) {
   return (
     <Stack gap={2} justify="center" align="center" h="100%">
       <Text fw={600}>{text.dashboards.empty}</Text>
       <Text size="sm" c="dimmed">
         {text.dashboards.emptyHint}
       </Text>
+      {hint && (
+        <Text size="xs" c="dimmed" ta="center" className="mono" style={{ overflowWrap: 'anywhere' }}>
+          {hint}
+        </Text>
+      )}
     </Stack>
   )
 }
