@@ -69,9 +69,11 @@ func (e *Engine) run(ctx context.Context, req *analyticsv1.ExecuteRequest, out o
 	s.rows = min(s.rows, e.cfg.MaxResultRows)
 	if req.ReadOnly {
 		for _, st := range sts {
-			if st.Kind != sparksql.KindSelect {
-				return ErrReadOnly.New("%s is no SELECT", strings.ToUpper(st.Kind)).At("", st.Pos.Line, st.Pos.Column)
+			// CREATE TEMPORARY TABLE then only says how an existing table is read.
+			if st.Kind == sparksql.KindSelect || st.Kind == sparksql.KindCreate && st.Query == nil {
+				continue
 			}
+			return ErrReadOnly.New("%s is no SELECT", strings.ToUpper(st.Kind)).At("", st.Pos.Line, st.Pos.Column)
 		}
 	}
 	for n, st := range sts {

@@ -23,6 +23,9 @@ func (s *session) declare(ctx context.Context, t *tempTable) error {
 	want := storeSchema(t.options)
 	info, err := s.e.store.GetTable(ctx, &analyticsv1.GetTableRequest{Tenant: s.req.Tenant, Table: t.options.Table})
 	switch {
+	case notFound(err) && s.req.ReadOnly:
+		p := t.options.Pos
+		return duck.ErrNoTable.New("there is no table %s", t.options.Table).At("", p.Line, p.Column)
 	case notFound(err):
 		if err := s.checkStore(ctx, t); err != nil {
 			return err
@@ -35,7 +38,7 @@ func (s *session) declare(ctx context.Context, t *tempTable) error {
 		}
 	case err != nil:
 		return err
-	case want == nil || covers(info.Table.Schema, want, t.options.MergeSchema):
+	case s.req.ReadOnly || want == nil || covers(info.Table.Schema, want, t.options.MergeSchema):
 	default:
 		_, err := s.e.store.SetSchema(ctx, &analyticsv1.SetSchemaRequest{Tenant: s.req.Tenant, Table: t.options.Table, Schema: want, Merge: t.options.MergeSchema})
 		if err != nil {
