@@ -72,7 +72,7 @@ func TestLauncher(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir: "testdata/fake",
 		Setup: func(e *testscript.Env) error {
 			bin := filepath.Join(e.WorkDir, "das-3.1", "bin")
 			if err := os.MkdirAll(bin, 0o755); err != nil {
