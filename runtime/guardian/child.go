@@ -3,12 +3,10 @@ package guardian
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
+	"carbonado.dev/carbonado/runtime/guardian/brood"
 	"carbonado.dev/carbonado/runtime/launch"
 	"carbonado.dev/sdk/handshake/layout"
 
@@ -172,7 +170,7 @@ func (g *guardian) killAll() {
 // parent died, is killed unless it has stayed in a living component's group.
 func (g *guardian) reap() {
 	for pid, c := range g.children {
-		if !hasEnded(pid) {
+		if !brood.Ended(pid) {
 			continue
 		}
 		// As long as it is not waited for, its number is taken and the group is surely its own.
@@ -192,16 +190,12 @@ func (g *guardian) reap() {
 		g.cgroups.remove(c.cgroup)
 		g.out.put(reply{Exit: &exit})
 	}
-	for _, pid := range descendants() {
+	for _, pid := range brood.Children() {
 		switch {
 		case g.children[pid] != nil:
 		case pid == g.kernel:
-			if exit, ok := wait(pid); ok {
-				g.kernel = 0
-				g.code = exit.Code
-				if exit.Signal != 0 {
-					g.code = 128 + int(exit.Signal)
-				}
+			if status, _, ok := brood.Take(pid); ok {
+				g.kernel, g.code = 0, brood.Code(status)
 			}
 		default:
 			if _, ok := wait(pid); ok {
@@ -216,19 +210,10 @@ func (g *guardian) reap() {
 	}
 }
 
-// hasEnded tells whether a child is a zombie, without taking it.
-func hasEnded(pid int) bool {
-	var info unix.Siginfo
-	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-	return err == nil && info.Signo != 0
-}
-
 // wait takes a zombie. ok is false if the process lives.
 func wait(pid int) (e Exit, ok bool) {
-	var status unix.WaitStatus
-	var usage unix.Rusage
-	got, err := unix.Wait4(pid, &status, unix.WNOHANG, &usage)
-	if err != nil || got != pid {
+	status, usage, ok := brood.Take(pid)
+	if !ok {
 		return Exit{}, false
 	}
 	e = Exit{
@@ -241,47 +226,4 @@ func wait(pid int) (e Exit, ok bool) {
 		e.Signal = status.Signal()
 	}
 	return e, true
-}
-
-// descendants returns the pids of our direct children, zombies included. What loses its parent below us becomes one.
-func descendants() []int {
-	lists, err := filepath.Glob("/proc/self/task/*/children")
-	if err != nil || len(lists) == 0 { // a system without CONFIG_PROC_CHILDREN
-		return childrenByParent(os.Getpid())
-	}
-	var pids []int
-	for _, list := range lists {
-		text, err := os.ReadFile(list)
-		if err != nil { // the thread is gone; its children are another's now, seen at the next sweep
-			continue
-		}
-		for _, f := range strings.Fields(string(text)) {
-			if pid, err := strconv.Atoi(f); err == nil {
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids
-}
-
-// childrenByParent finds the processes of a parent in /proc/PID/stat: pid (name) state parent …
-func childrenByParent(parent int) []int {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	var pids []int
-	for _, stat := range stats {
-		text, err := os.ReadFile(stat)
-		if err != nil {
-			continue
-		}
-		head, tail, ok := strings.Cut(string(text), " ")
-		_, fields, found := strings.Cut(tail[strings.LastIndexByte(tail, ')')+1:], " ")
-		f := strings.Fields(fields)
-		if !ok || !found || len(f) < 2 || f[1] != strconv.Itoa(parent) {
-			continue
-		}
-		if pid, err := strconv.Atoi(head); err == nil {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
 }

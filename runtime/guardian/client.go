@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
 	"time"
+
+	"carbonado.dev/sdk/handshake/layout"
 
 	"golang.org/x/sys/unix"
 )
@@ -76,6 +79,7 @@ func Connect() (*Client, error) {
 		return nil, fmt.Errorf("%s=%q: %w", envSocket, text, err)
 	}
 	unix.CloseOnExec(fd)
+	_ = layout.SetProcessName(filepath.Base(os.Args[0])) // or ps shows "exe"
 	w, err := newWire(fd)
 	if err != nil {
 		return nil, err

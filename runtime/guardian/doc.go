@@ -14,5 +14,7 @@
 //   - A component: its group is killed, so that its children go with it; the kernel is told.
 //   - A process that left its component's group and lost its parent becomes the guardian's child, and is killed.
 //   - The kernel: all others get SIGTERM, two seconds later SIGKILL; the guardian exits with the kernel's code.
-//   - The guardian: kernel and components get SIGKILL by the system, and their lifelines end.
+//   - The guardian: kernel and components get SIGKILL by the system, and their lifelines end; what they had started becomes the
+//     watch's child, and is killed.
+//   - The watch: the guardian kills the kernel, and goes on as above.
 package guardian

@@ -12,6 +12,10 @@ import (
 	"syscall"
 	"time"
 
+	"carbonado.dev/carbonado/runtime/guardian/brood"
+	"carbonado.dev/carbonado/runtime/guardian/watch"
+	"carbonado.dev/sdk/handshake/layout"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -31,6 +35,9 @@ const (
 
 // program is what kernel and launcher are executed from: the guardian's own file, also when it was replaced on the disk meanwhile.
 const program = "/proc/self/exe"
+
+// processName is what ps shows of the guardian.
+const processName = "carbonado-guard"
 
 // envSocket tells the kernel the descriptor of its end of the socketpair.
 const envSocket = "CARBONADO_GUARDIAN"
@@ -55,11 +62,20 @@ type Config struct {
 // Run is the guardian's whole life: it starts the kernel, serves it, and returns the kernel's exit code (128 and the signal's
 // number after a signal) when nothing of it is left, at most five seconds after the kernel's end. Call it from main's goroutine;
 // the process must have no other children, and exits with the code.
+//
+// The first call does not return: the process becomes the watch, which starts the same program with the same arguments anew as its
+// child; there Run is called again and is the guardian.
 func Run(c Config) int {
+	line := watch.Line()
+	if line == nil {
+		err := watch.Execute()
+		fmt.Fprintf(os.Stderr, "carbonado guardian: goes on without a watch: %v\n", err)
+	}
+	_ = layout.SetProcessName(processName) // or ps shows "exe"
 	// The thread that forks must live as long as the process: parent-death signals fire at its end. A locked goroutine's thread does.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	g, err := newGuardian(c)
+	g, err := newGuardian(c, line)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "carbonado guardian: %v\n", err)
 		return 70 // EX_SOFTWARE
@@ -72,6 +88,7 @@ type guardian struct {
 	conf     Config
 	wire     wire
 	requests chan incoming // from the reading goroutine
+	orphaned chan struct{} // closed when the watch is gone
 	out      *outbox
 	signals  chan os.Signal
 
@@ -93,7 +110,7 @@ type incoming struct {
 	fds []int
 }
 
-func newGuardian(c Config) (*guardian, error) {
+func newGuardian(c Config, line *os.File) (*guardian, error) {
 	if len(c.Args) == 0 {
 		return nil, errors.New("no kernel to start")
 	}
@@ -106,12 +123,13 @@ func newGuardian(c Config) (*guardian, error) {
 	if c.Log == nil {
 		c.Log = os.Stderr
 	}
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+	if err := brood.Adopt(); err != nil {
 		return nil, fmt.Errorf("become a subreaper: %w", err)
 	}
 	g := &guardian{
 		conf:      c,
 		requests:  make(chan incoming),
+		orphaned:  make(chan struct{}),
 		signals:   make(chan os.Signal, 16),
 		children:  map[int]*child{},
 		listeners: map[string]*listener{},
@@ -126,6 +144,12 @@ func newGuardian(c Config) (*guardian, error) {
 	var err error
 	if g.null, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("/dev/null: %w", err)
+	}
+	if line != nil {
+		go func() { // to the end of the process, as the line is
+			line.Read(make([]byte, 1))
+			close(g.orphaned)
+		}()
 	}
 	if !c.NoCgroup {
 		g.cgroups = newCgroups()
@@ -180,8 +204,13 @@ func (g *guardian) serve() int {
 	defer sweep.Stop()
 	var grace, most <-chan time.Time // of ending
 	var stopping <-chan time.Time    // of the kernel, after SIGTERM
+	orphaned := g.orphaned
 	for {
 		select {
+		case <-orphaned:
+			orphaned = nil
+			g.logf("the watch is gone; all is ended")
+			g.signalKernel(unix.SIGKILL)
 		case in := <-g.requests:
 			g.answer(in)
 		case s := <-g.signals:
@@ -218,7 +247,7 @@ func (g *guardian) serve() int {
 				g.killAll()
 				sweep.Reset(killEvery)
 			}
-			if g.reap(); len(descendants()) == 0 {
+			if g.reap(); len(brood.Children()) == 0 {
 				g.cgroups.close()
 				return g.code
 			}

@@ -26,16 +26,17 @@ import (
 // promised is the time within which nothing may be left.
 const promised = 5 * time.Second
 
-// tree is a guardian with its kernel and all that they start, found by their mark.
+// tree is a watch with guardian, kernel and all that they start, found by their mark.
 type tree struct {
-	t      *testing.T
-	mark   string
-	cmd    *exec.Cmd
-	in     io.Writer
-	out    *bufio.Scanner
-	kernel int
-	ended  chan struct{}
-	code   int
+	t        *testing.T
+	mark     string
+	cmd      *exec.Cmd // the watch
+	in       io.Writer
+	out      *bufio.Scanner
+	guardian int
+	kernel   int
+	ended    chan struct{}
+	code     int
 }
 
 // plant starts a tree. How a component's group is ended depends on whether cgroups can be had: every test runs both ways.
@@ -76,7 +77,7 @@ func plant(t *testing.T, cgroups bool, kernelArgs ...string) *tree {
 		state, _ := tr.cmd.Process.Wait()
 		tr.code = state.ExitCode()
 	}()
-	if _, err := fmt.Sscanf(first, "kernel %d", &tr.kernel); err != nil {
+	if _, err := fmt.Sscanf(first, "kernel %d %d", &tr.kernel, &tr.guardian); err != nil {
 		t.Fatalf("kernel said %q", first)
 	}
 	return tr
@@ -215,8 +216,8 @@ func TestComponentFindsItsLayoutAndNothingElse(t *testing.T) {
 	if sid, _ := unix.Getsid(tr.cmd.Process.Pid); i.Session != sid {
 		t.Errorf("session %d, not the guardian's %d", i.Session, sid)
 	}
-	if i.PPID != tr.cmd.Process.Pid {
-		t.Errorf("parent %d, not the guardian %d", i.PPID, tr.cmd.Process.Pid)
+	if i.PPID != tr.guardian {
+		t.Errorf("parent %d, not the guardian %d", i.PPID, tr.guardian)
 	}
 	if want := (layout.Kernel{PID: tr.kernel, UID: os.Geteuid()}).Line(); i.Line != want {
 		t.Errorf("lifeline says %q, want %q", i.Line, want)
@@ -279,23 +280,15 @@ func TestWhatCannotStart(t *testing.T) {
 		t.Errorf("it said %s", said)
 	}
 	// Nothing was opened for what did not start.
-	if n := len(tr.left()); n != 2 {
-		t.Errorf("%d processes, want guardian and kernel", n)
+	if n := len(tr.left()); n != 3 {
+		t.Errorf("%d processes, want watch, guardian and kernel", n)
 	}
 }
 
 func TestKernelDiesAllEnd(t *testing.T) {
 	both(t, func(t *testing.T, cgroups bool) {
 		tr := plant(t, cgroups)
-		tr.start("sleeper")
-		tr.start("stubborn")
-		tr.tell("read", tr.name("stubborn"))
-		tr.start("parent")
-		tr.tell("read", tr.name("parent"))
-		frozen := tr.start("inspector")
-		unix.Kill(frozen, unix.SIGSTOP)
-		tr.start("forking")
-		tr.tell("read", tr.name("forking"))
+		tr.crowd()
 		unix.Kill(tr.kernel, unix.SIGKILL)
 		took := tr.none()
 		tr.ends(128 + 9)
@@ -306,18 +299,37 @@ func TestKernelDiesAllEnd(t *testing.T) {
 func TestGuardianDiesAllEnd(t *testing.T) {
 	both(t, func(t *testing.T, cgroups bool) {
 		tr := plant(t, cgroups)
-		tr.start("sleeper")
-		tr.start("stubborn")
-		tr.tell("read", tr.name("stubborn"))
-		frozen := tr.start("inspector")
-		unix.Kill(frozen, unix.SIGSTOP)
-		tr.start("linewatch")
-		if said := tr.tell("read", tr.name("linewatch")); said != "true <nil>" {
-			t.Fatal(said)
-		}
+		tr.crowd()
+		unix.Kill(tr.guardian, unix.SIGKILL)
+		took := tr.none()
+		tr.ends(128 + 9)
+		t.Logf("nothing left after %s", took)
+	})
+}
+
+func TestWatchDiesAllEnd(t *testing.T) {
+	both(t, func(t *testing.T, cgroups bool) {
+		tr := plant(t, cgroups)
+		tr.crowd()
 		unix.Kill(tr.cmd.Process.Pid, unix.SIGKILL)
 		t.Logf("nothing left after %s", tr.none())
 	})
+}
+
+// crowd starts components of every bad habit: deaf to SIGTERM, frozen, with a child, with a child in a session of its own that has lost its
+// parent or is about to, and one that watches its lifeline.
+func (tr *tree) crowd() {
+	tr.t.Helper()
+	tr.start("sleeper")
+	for _, part := range []string{"stubborn", "parent", "sessionparent", "forking"} {
+		tr.start(part)
+		tr.tell("read", tr.name(part))
+	}
+	tr.start("linewatch")
+	if said := tr.tell("read", tr.name("linewatch")); said != "true <nil>" {
+		tr.t.Fatal(said)
+	}
+	unix.Kill(tr.start("inspector"), unix.SIGSTOP)
 }
 
 func TestKernelsExitCodeIsKept(t *testing.T) {
@@ -346,8 +358,10 @@ func TestDeafKernelIsKilled(t *testing.T) {
 
 func TestInterruptIsTheKernels(t *testing.T) {
 	tr := plant(t, true)
-	unix.Kill(tr.cmd.Process.Pid, unix.SIGINT)
-	unix.Kill(tr.cmd.Process.Pid, unix.SIGPIPE)
+	for _, pid := range []int{tr.guardian, tr.cmd.Process.Pid} {
+		unix.Kill(pid, unix.SIGINT)
+		unix.Kill(pid, unix.SIGPIPE)
+	}
 	if pid := tr.start("sleeper"); pid == 0 {
 		t.Error("the guardian no longer works")
 	}
@@ -365,12 +379,12 @@ func TestComponentsGroupGoesWithIt(t *testing.T) {
 		tr := plant(t, cgroups)
 		pid := tr.start("parent")
 		tr.tell("read", tr.name("parent"))
-		if n := len(tr.left()); n != 4 {
-			t.Fatalf("%d processes, want guardian, kernel, parent, child", n)
+		if n := len(tr.left()); n != 5 {
+			t.Fatalf("%d processes, want watch, guardian, kernel, parent, child", n)
 		}
 		unix.Kill(pid, unix.SIGKILL)
 		tr.exit("parent") // told although the child holds the pipes
-		tr.none(tr.kernel, tr.cmd.Process.Pid)
+		tr.none(tr.kernel, tr.guardian, tr.cmd.Process.Pid)
 	})
 }
 
@@ -380,14 +394,14 @@ func TestDoubleForkIsCaught(t *testing.T) {
 		// One leaves a process in a session of its own and lives on: the process is found within the sweep.
 		forking := tr.start("forking")
 		tr.tell("read", tr.name("forking"))
-		tr.none(tr.kernel, tr.cmd.Process.Pid, forking)
+		tr.none(tr.kernel, tr.guardian, tr.cmd.Process.Pid, forking)
 		if err := unix.Kill(forking, 0); err != nil {
 			t.Fatalf("the component itself: %v", err)
 		}
 		// One leaves such a process and goes.
 		tr.start("runaway")
 		tr.exit("runaway")
-		tr.none(tr.kernel, tr.cmd.Process.Pid, forking)
+		tr.none(tr.kernel, tr.guardian, tr.cmd.Process.Pid, forking)
 	})
 }
 
@@ -459,6 +473,29 @@ func TestKernelServesOnASharedListener(t *testing.T) {
 	if said, _ := io.ReadAll(c); string(said) != "kernel\n" {
 		t.Errorf("it said %q", said)
 	}
+}
+
+func TestGuardianKeepsNothingOfTheDead(t *testing.T) {
+	both(t, func(t *testing.T, cgroups bool) {
+		tr := plant(t, cgroups)
+		tr.tell("listen", "l", "127.0.0.1:0")
+		open := func() int {
+			fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", tr.guardian))
+			return len(fds)
+		}
+		tr.start("failing", "l")
+		tr.exit("failing")
+		before := open()
+		for range 20 {
+			tr.start("failing", "l")
+			tr.exit("failing")
+		}
+		// The last reply's copies may be open for a moment.
+		within(t, promised, func() bool { return open() <= before })
+		if n := len(tr.left()); n != 3 {
+			t.Errorf("%d processes, want watch, guardian and kernel", n)
+		}
+	})
 }
 
 func TestKernelThatDoesNotReadDoesNotHoldUpTheGuardian(t *testing.T) {

@@ -36,20 +36,21 @@ func TestMain(m *testing.M) {
 }
 
 var parts = map[string]func(){
-	"guardian":   playGuardian,
-	"kernel":     playKernel,
-	"sleeper":    func() { select {} },
-	"stubborn":   func() { signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP); fmt.Println("ready"); select {} },
-	"inspector":  inspect,
-	"acceptor":   accept,
-	"failing":    func() { os.Exit(3) },
-	"parent":     func() { helper("sleeper", false); fmt.Println("ready"); select {} },
-	"forking":    func() { fork(); fmt.Println("ready"); select {} },
-	"runaway":    func() { fork(); os.Exit(0) },
-	"middle":     func() { helper("sleeper", true) },
-	"linewatch":  func() { line, err := layout.Take(); fmt.Println(line != nil, err); select {} },
-	"memoryhog":  hog,
-	"chatterbox": chatter,
+	"guardian":      playGuardian,
+	"kernel":        playKernel,
+	"sleeper":       func() { select {} },
+	"stubborn":      func() { signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP); fmt.Println("ready"); select {} },
+	"inspector":     inspect,
+	"acceptor":      accept,
+	"failing":       func() { os.Exit(3) },
+	"parent":        func() { helper("sleeper", false); fmt.Println("ready"); select {} },
+	"sessionparent": func() { helper("sleeper", true); fmt.Println("ready"); select {} },
+	"forking":       func() { fork(); fmt.Println("ready"); select {} },
+	"runaway":       func() { fork(); os.Exit(0) },
+	"middle":        func() { helper("sleeper", true) },
+	"linewatch":     func() { line, err := layout.Take(); fmt.Println(line != nil, err); select {} },
+	"memoryhog":     hog,
+	"chatterbox":    chatter,
 }
 
 func mark() string {
@@ -191,7 +192,7 @@ func playKernel() {
 		os.Exit(1)
 	}
 	k := &testKernel{client: c, processes: map[string]*guardian.Process{}, output: map[string]*bufio.Reader{}}
-	fmt.Println("kernel", os.Getpid())
+	fmt.Println("kernel", os.Getpid(), os.Getppid())
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
 		answer, err := k.obey(strings.Fields(in.Text()))

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -148,11 +147,4 @@ func (r *process) PluginToHost(network, address string) (string, string, error) 
 
 func (r *process) HostToPlugin(network, address string) (string, string, error) {
 	return network, address, nil
-}
-
-// closeFile closes what may be nil.
-func closeFile(f *os.File) {
-	if f != nil {
-		f.Close()
-	}
 }

@@ -1,10 +1,7 @@
 package supervisor_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,182 +21,8 @@ import (
 	"carbonado.dev/sdk/handshake"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 
-	"github.com/hashicorp/go-hclog"
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
-
-// longest is the deadline of anything that a test waits for.
-const longest = 20 * time.Second
-
-// selfDigest is the digest of the test binary, which is every component's executable here.
-var selfDigest = sync.OnceValue(func() string {
-	b, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		panic(err)
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
-})
-
-// bench is one supervisor with its folders and its log.
-type bench struct {
-	*supervisor.Supervisor
-	t    *testing.T
-	home string
-	log  *logBuffer
-	next uint64
-}
-
-type logBuffer struct {
-	mu    sync.Mutex // guards what follows
-	buf   bytes.Buffer
-	stall chan struct{} // a write waits until it is closed
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	stall := b.stall
-	b.mu.Unlock()
-	if stall != nil {
-		<-stall
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) entries() []logEntry {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return parseLog(b.buf.Bytes())
-}
-
-func newBench(t *testing.T) *bench {
-	t.Helper()
-	leaks := goleak.IgnoreCurrent()
-	home := t.TempDir()
-	log := &logBuffer{}
-	s, err := supervisor.New(supervisor.Config{
-		Guardian:  guardiantest.Client(),
-		RunFolder: filepath.Join(home, "run"),
-		Log:       hclog.New(&hclog.LoggerOptions{Output: log, JSONFormat: true, Level: hclog.Debug}),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{Supervisor: s, t: t, home: home, log: log}
-	t.Cleanup(func() {
-		if err := s.Close(b.context()); err != nil {
-			t.Error(err)
-		}
-		left, _ := filepath.Glob(filepath.Join(home, "run", "*"))
-		if len(left) > 0 {
-			t.Errorf("left in the run folder: %q", left)
-		}
-		goleak.VerifyNone(t, leaks)
-	})
-	return b
-}
-
-func (b *bench) context() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), longest)
-	b.t.Cleanup(cancel)
-	return ctx
-}
-
-func (b *bench) spec(name string) supervisor.Spec {
-	b.next++
-	return supervisor.Spec{
-		Name: name, Version: "1.2.3", Generation: b.next,
-		Executable: guardiantest.Executable(b.t), Digest: selfDigest(),
-		PackageFolder: filepath.Join(b.home, "plugins", name), DataFolder: filepath.Join(b.home, "data", name),
-	}
-}
-
-func (b *bench) start(spec supervisor.Spec) *supervisor.Instance {
-	b.t.Helper()
-	i, err := b.Start(b.context(), spec)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return i
-}
-
-// do makes a good component do something and returns what it says.
-func (b *bench) do(i *supervisor.Instance, what string) []string {
-	b.t.Helper()
-	r, err := i.Component().Configure(b.context(), &controlv1.ConfigureRequest{ConfigJson: []byte(what), RunFolder: i.RunFolder()})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return r.Abilities
-}
-
-func (b *bench) exit(i *supervisor.Instance) supervisor.Exit {
-	b.t.Helper()
-	select {
-	case <-i.Done():
-	case <-time.After(longest):
-		b.t.Fatalf("%s did not end", i.Name())
-	}
-	return i.Exit()
-}
-
-// logged waits for a line of a component in the kernel's log.
-func (b *bench) logged(module, message string) logEntry {
-	b.t.Helper()
-	var found logEntry
-	within(b.t, longest, func() bool {
-		for _, e := range b.log.entries() {
-			if e.Module == module && strings.Contains(e.Message, message) {
-				found = e
-				return true
-			}
-		}
-		return false
-	}, func() string {
-		return fmt.Sprintf("no line %q of %s in the log: %+v", message, module, b.log.entries())
-	})
-	return found
-}
-
-// count counts the lines of the log that begin so.
-func (b *bench) count(prefix string) (n int) {
-	for _, e := range b.log.entries() {
-		if strings.HasPrefix(e.Message, prefix) {
-			n++
-		}
-	}
-	return n
-}
-
-func within(t *testing.T, d time.Duration, ok func() bool, why func() string) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.NewTimer(d)
-	defer deadline.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatal(why())
-		}
-	}
-}
-
-func alive(pid int) bool { return unix.Kill(pid, 0) == nil }
-
-// freeze stops a process and waits until it stands still.
-func freeze(t *testing.T, pid int) {
-	t.Helper()
-	unix.Kill(pid, unix.SIGSTOP)
-	within(t, longest, func() bool {
-		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		return strings.Contains(string(stat), ") T ")
-	}, func() string { return "it does not stop" })
-}
 
 func TestStartCallStop(t *testing.T) {
 	b := newBench(t)
@@ -334,149 +157,6 @@ func TestEndIsSeenAtOnceWhateverHoldsThePipes(t *testing.T) {
 	within(t, longest, func() bool { return !alive(child) }, func() string { return "the grandchild lives on" })
 }
 
-func TestLadder(t *testing.T) {
-	short := supervisor.Ladder{
-		Kind: component.ResultReplaced, Drain: 200 * time.Millisecond, Release: 200 * time.Millisecond, Stop: 200 * time.Millisecond,
-		Exit: 3 * time.Second, Term: 200 * time.Millisecond, // a program with the race detector takes a second to exit
-	}
-	all := short.Drain + short.Release + short.Stop + short.Exit + short.Term
-	for _, c := range []struct {
-		name   string
-		do     []string
-		freeze bool
-		forced bool
-		signal string
-		calls  []string
-	}{
-		{name: "drain hangs", do: []string{"stuck drain"}, calls: []string{"called release", "called stop"}},
-		{name: "does not exit after Stop", do: []string{"stuck exit"}, signal: "SIGTERM", calls: []string{"called drain", "called release", "called stop"}},
-		{name: "all calls hang", do: []string{"stuck all"}, signal: "SIGTERM"},
-		{name: "all calls hang and deaf to SIGTERM", do: []string{"stuck all", "deaf"}, signal: "SIGKILL", forced: true},
-		{name: "frozen", freeze: true, signal: "SIGKILL", forced: true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t)
-			i := b.start(b.spec("Good"))
-			for _, do := range c.do {
-				b.do(i, do)
-			}
-			if c.freeze {
-				freeze(t, i.PID())
-			}
-			begin := time.Now()
-			exit := i.Stop(b.context(), short)
-			if took := time.Since(begin); took > all+2*time.Second {
-				t.Errorf("it took %s", took)
-			}
-			if exit.Result.Kind != component.ResultReplaced || exit.Result.Signal != c.signal || exit.Forced != c.forced {
-				t.Errorf("exit %+v", exit)
-			}
-			if !slices.Equal(exit.Tail, c.calls) {
-				t.Errorf("calls %q, want %q", exit.Tail, c.calls)
-			}
-			if alive(i.PID()) {
-				t.Error("it lives")
-			}
-		})
-	}
-	t.Run("the caller's time is over", func(t *testing.T) {
-		b := newBench(t)
-		i := b.start(b.spec("Good"))
-		b.do(i, "stuck drain")
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-		defer cancel()
-		begin := time.Now()
-		exit := i.Stop(ctx, supervisor.DefaultLadder(component.ResultOperator))
-		if took := time.Since(begin); took > 2*time.Second || !exit.Forced {
-			t.Errorf("after %s: %+v", took, exit)
-		}
-	})
-	t.Run("single rungs", func(t *testing.T) {
-		b := newBench(t)
-		i := b.start(b.spec("Good"))
-		exit := i.Stop(b.context(), supervisor.Ladder{Kind: component.ResultReplaced, Stop: longest, Exit: longest})
-		if !slices.Equal(exit.Tail, []string{"called stop"}) || exit.Forced {
-			t.Errorf("exit %+v", exit)
-		}
-	})
-}
-
-func TestPingOfAFrozenProcessHasADeadline(t *testing.T) {
-	b := newBench(t)
-	i := b.start(b.spec("Good"))
-	freeze(t, i.PID())
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	if err := i.Ping(ctx); !errors.Is(err, supervisor.ErrSilent) {
-		t.Errorf("%v", err)
-	}
-}
-
-func TestFailedStarts(t *testing.T) {
-	quick := func(s *supervisor.Spec) { s.StartTimeout = 500 * time.Millisecond }
-	for _, c := range []struct {
-		name   string
-		change func(*supervisor.Spec)
-		is     error
-		says   string
-		result component.Result
-		none   bool // no process was made
-	}{
-		{name: "Dying", is: supervisor.ErrStart, says: "no such table: orders", result: component.Result{Kind: component.ResultExit, Code: 5}},
-		{name: "Panicking", is: supervisor.ErrStart, says: "Panicking ended", result: component.Result{Kind: component.ResultExit, Code: 2}},
-		{name: "Mute", change: quick, is: supervisor.ErrStartTimeout, says: "I wait for my database", result: component.Result{Kind: component.ResultStartTimeout, Signal: "SIGKILL"}},
-		{name: "Later", is: supervisor.ErrHandshake, says: "99", result: component.Result{Kind: component.ResultStartTimeout, Signal: "SIGKILL"}},
-		{name: "Outside", is: supervisor.ErrHandshake, says: "not in its run folder", result: component.Result{Kind: component.ResultStartTimeout, Signal: "SIGKILL"}},
-		{name: "Network", is: supervisor.ErrHandshake, says: "not in its run folder", result: component.Result{Kind: component.ResultStartTimeout, Signal: "SIGKILL"}},
-		{name: "Impostor", is: supervisor.ErrHandshake, says: "not the one expected", result: component.Result{Kind: component.ResultStartTimeout, Signal: "SIGKILL"}},
-		{name: "Good", change: func(s *supervisor.Spec) { s.Digest = strings.Repeat("0", 64) }, is: supervisor.ErrDigest, says: selfDigest(), none: true},
-		{name: "Good", change: func(s *supervisor.Spec) { s.Digest = "" }, is: supervisor.ErrDigest, none: true},
-		{name: "Good", change: func(s *supervisor.Spec) { s.Executable += ".none" }, is: supervisor.ErrExecutable, none: true},
-		{name: "Good", change: func(s *supervisor.Spec) { s.Executable = "/proc/self/exe" }, is: supervisor.ErrExecutable, says: "symbolic link", none: true},
-		{name: "Good", change: func(s *supervisor.Spec) { s.Executable = "/dev/null" }, is: supervisor.ErrExecutable, says: "regular", none: true},
-		{name: "Good", change: func(s *supervisor.Spec) { s.Executable = "bin/x" }, is: supervisor.ErrSpec, none: true},
-		{name: "../Good", is: supervisor.ErrSpec, none: true},
-		{name: "Good", change: func(s *supervisor.Spec) { s.DataFolder = "/dev/null/data" }, is: supervisor.ErrFolder, none: true},
-		{name: "Good", change: func(s *supervisor.Spec) { s.Listeners = []supervisor.Listener{{Name: "a", Key: "nobody/a"}} }, is: supervisor.ErrFork, says: "nobody/a", none: true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t)
-			spec := b.spec(c.name)
-			if c.change != nil {
-				c.change(&spec)
-			}
-			begin := time.Now()
-			i, err := b.Start(b.context(), spec)
-			if i != nil || !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
-				t.Fatalf("instance %v, error %v, want %v with %q", i, err, c.is, c.says)
-			}
-			if took := time.Since(begin); took > 3*time.Second {
-				t.Errorf("it took %s to say so", took)
-			}
-			exit, ok := supervisor.ExitOf(err)
-			if ok == c.none || exit.Result != c.result {
-				t.Errorf("exit %+v, %t", exit, ok)
-			}
-		})
-	}
-}
-
-func TestStartCanBeGivenUp(t *testing.T) {
-	b := newBench(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		b.logged("Mute", "I wait for my database")
-		cancel()
-	}()
-	_, err := b.Start(ctx, b.spec("Mute"))
-	if !errors.Is(err, supervisor.ErrCancelled) {
-		t.Errorf("%v", err)
-	}
-	if exit, ok := supervisor.ExitOf(err); !ok || exit.Result.Kind.String() != "operator" {
-		t.Errorf("exit %+v", exit)
-	}
-}
-
 func TestPrintingBeforeTheHandshakeIsNoFault(t *testing.T) {
 	b := newBench(t)
 	i := b.start(b.spec("Printing"))
@@ -531,12 +211,8 @@ func TestFloodHoldsNobodyUp(t *testing.T) {
 			b.log.mu.Lock()
 			b.log.stall = stall
 			b.log.mu.Unlock()
-			n := lines
-			if way == "os.Stdout" { // go-plugin carries it in pieces of 1 KiB
-				n /= 10
-			}
 			begin := time.Now()
-			b.do(i, fmt.Sprintf("flood %s %d", way, n))
+			b.do(i, fmt.Sprintf("flood %s %d", way, lines))
 			took := time.Since(begin)
 			if err := i.Ping(b.context()); err != nil {
 				t.Error(err)
@@ -556,9 +232,9 @@ func TestFloodHoldsNobodyUp(t *testing.T) {
 					left += int(lost)
 				}
 			}
-			t.Logf("%d lines in %s, %d logged, %d left out", n, took, logged, left)
-			if e.Level != "warn" || logged < 1000 || logged+left < n {
-				t.Errorf("%d lines were logged, %d counted, of %d", logged, left, n)
+			t.Logf("%d lines in %s, %d logged, %d left out", lines, took, logged, left)
+			if e.Level != "warn" || logged < 1000 || logged+left < lines {
+				t.Errorf("%d lines were logged, %d counted, of %d", logged, left, lines)
 			}
 		})
 	}

@@ -106,9 +106,9 @@ func TestPeersAreChecked(t *testing.T) {
 }
 
 func TestOnlyUnixSocketsHavePeers(t *testing.T) {
-	any := func(handshake.Peer) bool { return true }
-	_, target := serve(t, "tcp", "127.0.0.1:0", any)
-	if err := check(t, target, any, ""); err == nil || !strings.Contains(err.Error(), "tcp") {
+	everybody := func(handshake.Peer) bool { return true }
+	_, target := serve(t, "tcp", "127.0.0.1:0", everybody)
+	if err := check(t, target, everybody, ""); err == nil || !strings.Contains(err.Error(), "tcp") {
 		t.Errorf("over TCP: %v", err)
 	}
 	a, b := net.Pipe()
