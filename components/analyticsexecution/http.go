@@ -129,7 +129,7 @@ func (s *Service) handler() http.Handler {
 }
 
 func (s *Service) httpList(r *http.Request) (any, error) {
-	resp, err := s.List(r.Context(), &analyticsv1.ListScriptsRequest{Tenant: s.c.Tenant()})
+	resp, err := s.List(r.Context(), &analyticsv1.ListScriptsRequest{Tenant: s.tenantID})
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (s *Service) httpList(r *http.Request) (any, error) {
 }
 
 func (s *Service) httpGet(r *http.Request) (any, error) {
-	resp, err := s.Get(r.Context(), &analyticsv1.GetScriptRequest{Tenant: s.c.Tenant(), Name: r.PathValue("name")})
+	resp, err := s.Get(r.Context(), &analyticsv1.GetScriptRequest{Tenant: s.tenantID, Name: r.PathValue("name")})
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func (s *Service) httpPut(r *http.Request) (any, error) {
 		return nil, ErrRequest.New("the body has more than one value")
 	}
 	name := r.PathValue("name")
-	_, err := s.Save(r.Context(), &analyticsv1.SaveScriptRequest{Tenant: s.c.Tenant(), Script: &analyticsv1.Script{Name: name, Script: body.Script, Cron: body.Cron}})
+	_, err := s.Save(r.Context(), &analyticsv1.SaveScriptRequest{Tenant: s.tenantID, Script: &analyticsv1.Script{Name: name, Script: body.Script, Cron: body.Cron}})
 	if err != nil {
 		return nil, err
 	}
@@ -170,13 +170,13 @@ func (s *Service) httpPut(r *http.Request) (any, error) {
 }
 
 func (s *Service) httpDelete(r *http.Request) (any, error) {
-	_, err := s.Delete(r.Context(), &analyticsv1.DeleteScriptRequest{Tenant: s.c.Tenant(), Name: r.PathValue("name")})
+	_, err := s.Delete(r.Context(), &analyticsv1.DeleteScriptRequest{Tenant: s.tenantID, Name: r.PathValue("name")})
 	return map[string]bool{"deleted": true}, err
 }
 
 func (s *Service) httpRun(r *http.Request) (any, error) {
 	resp, err := s.Run(r.Context(), &analyticsv1.RunScriptRequest{
-		Tenant: s.c.Tenant(), Name: r.PathValue("name"), RequestedBy: component.PrincipalFrom(r.Context()).GetUser(),
+		Tenant: s.tenantID, Name: r.PathValue("name"), RequestedBy: component.PrincipalFrom(r.Context()).GetUser(),
 	})
 	if err != nil {
 		return nil, err
@@ -185,7 +185,7 @@ func (s *Service) httpRun(r *http.Request) (any, error) {
 }
 
 func (s *Service) httpCancel(r *http.Request) (any, error) {
-	resp, err := s.Cancel(r.Context(), &analyticsv1.CancelScriptRequest{Tenant: s.c.Tenant(), Name: r.PathValue("name")})
+	resp, err := s.Cancel(r.Context(), &analyticsv1.CancelScriptRequest{Tenant: s.tenantID, Name: r.PathValue("name")})
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +214,7 @@ func (s *Service) httpHistory(r *http.Request) (any, error) {
 	if name == "-" { // no script has this name: all of them
 		name = ""
 	}
-	resp, err := s.History(r.Context(), &analyticsv1.ScriptHistoryRequest{Tenant: s.c.Tenant(), Name: name, Limit: int32(limit)})
+	resp, err := s.History(r.Context(), &analyticsv1.ScriptHistoryRequest{Tenant: s.tenantID, Name: name, Limit: int32(limit)})
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +233,7 @@ func (s *Service) httpNext(r *http.Request) (any, error) {
 	}
 	cron := r.URL.Query().Get("cron")
 	if cron == "" {
-		resp, err := s.Get(r.Context(), &analyticsv1.GetScriptRequest{Tenant: s.c.Tenant(), Name: r.PathValue("name")})
+		resp, err := s.Get(r.Context(), &analyticsv1.GetScriptRequest{Tenant: s.tenantID, Name: r.PathValue("name")})
 		if err != nil {
 			return nil, err
 		}

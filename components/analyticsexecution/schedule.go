@@ -10,8 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"carbonado.dev/sdk/cause"
-	"carbonado.dev/sdk/component"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 	kernelv1 "carbonado.dev/sdk/proto/carbonado/kernel/v1"
 )
@@ -25,7 +26,8 @@ type executor interface {
 // Service serves analyticsv1.Scripts and keeps the schedule. It is safe for concurrent use.
 type Service struct {
 	analyticsv1.UnimplementedScriptsServer
-	c           *component.C
+	log         hclog.Logger
+	tenantID    int32
 	runner      *runner
 	artifacts   kernelv1.ArtifactsClient
 	zone        *time.Location
@@ -159,7 +161,7 @@ func (s *Service) fire(sc *script, at time.Time) {
 	if err == nil {
 		_, err = s.begin(sc, "schedule", at)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrStopping) {
 		s.skip(sc.def.name, err)
 	}
 }
@@ -171,7 +173,7 @@ func (s *Service) skip(name string, why error) {
 		RunId: newID(), Script: name, State: stateSkipped, Trigger: "schedule", StartedUnixMs: now, EndedUnixMs: now, Cause: cause.Proto(why),
 	})
 	if err != nil {
-		s.c.Log().Error("history", "error", err)
+		s.log.Error("history", "error", err)
 	}
 }
 
@@ -217,7 +219,7 @@ func (s *Service) begin(sc *script, trigger string, fire time.Time) (*handle, er
 
 // perform runs a script and keeps its history. It returns the run as it ended.
 func (s *Service) perform(ctx context.Context, d *definition, run *analyticsv1.ScriptRun, fire time.Time) *analyticsv1.ScriptRun {
-	log := s.c.Log().With("script", d.name, "run", run.RunId)
+	log := s.log.With("script", d.name, "run", run.RunId)
 	key := "script:" + d.name + "/" + run.RunId
 	if !fire.IsZero() {
 		key = "script:" + d.name + "/" + fire.UTC().Format(time.RFC3339)

@@ -41,7 +41,7 @@ func (d deployer) Undeploy(_ context.Context, a *component.Artifact) error {
 }
 
 func (s *Service) read(ctx context.Context, a *component.Artifact) (*definition, error) {
-	if a.Tenant != 0 && a.Tenant != s.c.Tenant() {
+	if a.Tenant != 0 && a.Tenant != s.tenantID {
 		return nil, ErrTenant.New("tenant %d", a.Tenant)
 	}
 	def, err := readFile(a.Name, a.Path, a.Content)
@@ -61,7 +61,7 @@ func (s *Service) check(ctx context.Context, d *definition) error {
 	resp, err := s.runner.engine.Check(ctx, &analyticsv1.CheckRequest{Script: d.text})
 	if err != nil {
 		// An engine that is restarting is no fault of the script.
-		s.c.Log().Warn("a script was deployed unchecked", "script", d.name, "error", err)
+		s.log.Warn("a script was deployed unchecked", "script", d.name, "error", err)
 		return nil
 	}
 	for _, c := range resp.Causes {
@@ -71,7 +71,7 @@ func (s *Service) check(ctx context.Context, d *definition) error {
 }
 
 func (s *Service) tenant(t int32) error {
-	if t != s.c.Tenant() {
+	if t != s.tenantID {
 		return ErrTenant.New("tenant %d", t)
 	}
 	return nil
