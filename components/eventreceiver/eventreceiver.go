@@ -39,6 +39,7 @@ type config struct {
 	MaxBundle        int    `json:"maxBundle"`
 	MaxConnections   int    `json:"maxConnections"`
 	Hold             string `json:"hold"`
+	StartWait        string `json:"startWait"`
 	TLSMinVersion    string `json:"tlsMinVersion"`
 	Keystore         string `json:"keystore"`
 	KeystorePassword string `json:"keystorePassword"`
@@ -91,6 +92,10 @@ func Start(c *component.C) error {
 	if err != nil {
 		return err
 	}
+	gate, err := duration("startWait", r.config.StartWait, 10*time.Second)
+	if err != nil {
+		return err
+	}
 	if r.tls, err = r.serverTLS(); err != nil {
 		return err
 	}
@@ -98,7 +103,7 @@ func Start(c *component.C) error {
 		return err
 	}
 	r.sessions = session.New(r.idle, time.Now)
-	r.forward = forward.New(c.Context(), forward.Timing{Hold: hold}, func(msg string, args ...any) { r.log.Warn(msg, args...) })
+	r.forward = forward.New(c.Context(), forward.Timing{Hold: hold, Gate: gate}, func(msg string, args ...any) { r.log.Warn(msg, args...) })
 	r.inputs = receivers.New(receivers.Host{
 		Log: r.log, Tenant: c.Tenant(), Context: c.Context(), Streams: r.streams, Adapters: c.Refs("adapters"), Store: r.store,
 	})
