@@ -3,6 +3,7 @@ import { ApiError, type Cause } from '../api/http'
 import { flatten } from '../model/runtime'
 import { text } from '../text'
 import { Icon } from './Icon'
+import { Words } from './Words'
 
 /** Chain shows a cause and what lies beneath it; the leaf, last, is what to look at. */
 export function Chain({ cause }: { cause: Cause }) {
@@ -13,7 +14,7 @@ export function Chain({ cause }: { cause: Cause }) {
         // A chain has no other identity than its order.
         <li key={i}>
           <Text size="sm">
-            {c.text}{' '}
+            <Words text={c.text} />{' '}
             <Text span size="xs" c="dimmed" className="mono">
               {c.code}
               {c.file ? ` · ${c.file}${c.line ? `:${c.line}` : ''}` : ''}
@@ -37,7 +38,11 @@ export function Problem({ error, retry }: { error: unknown; retry?: () => void }
     <Alert color="red" variant="light" icon={<Icon name="warning" />} title={text.error.title} role="alert" data-testid="problem">
       <Stack gap="xs" align="flex-start">
         <Chain cause={cause} />
-        {fixOf(cause) && <Text size="sm">{fixOf(cause)}</Text>}
+        {fixOf(cause) && (
+          <Text size="sm">
+            <Words text={fixOf(cause)} />
+          </Text>
+        )}
         {retry && (
           <Button size="compact-sm" variant="default" onClick={retry}>
             {text.error.retry}

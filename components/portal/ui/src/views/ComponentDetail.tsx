@@ -5,6 +5,7 @@ import { diagQuery, historyQuery } from '../api/kernel'
 import type { Line } from '../model/runtime'
 import { Command } from '../parts/Command'
 import { Chain, fixOf, Problem } from '../parts/Problem'
+import { Words } from '../parts/Words'
 import { text } from '../text'
 
 const t = text.components
@@ -55,7 +56,7 @@ export function ComponentDetail({ line, users }: { line: Line; users: string[] }
           <Part title={t.fix}>
             {fixes.map(f => (
               <Text key={f} size="sm">
-                {f}
+                <Words text={f} />
               </Text>
             ))}
           </Part>

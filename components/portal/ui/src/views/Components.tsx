@@ -8,6 +8,7 @@ import { counts, type Filter, headline, type Line, lines, matches, users } from 
 import { Icon } from '../parts/Icon'
 import { Problem } from '../parts/Problem'
 import { Health, State } from '../parts/State'
+import { Words } from '../parts/Words'
 import { text } from '../text'
 import { ComponentDetail } from './ComponentDetail'
 import { Restart } from './Restart'
@@ -154,7 +155,7 @@ function Row({ line, open, toggle, restart }: { line: Line; open: boolean; toggl
       </Table.Td>
       <Table.Td maw={420}>
         <Text size="sm" lineClamp={2}>
-          {headline(line)}
+          <Words text={headline(line)} />
         </Text>
       </Table.Td>
       <Table.Td ta="right">
