@@ -269,7 +269,7 @@ func TestProfilesFileFaults(t *testing.T) {
 		{"profiles: {}\n", `profiles needs "default"`},
 		{"profiles:\n  default: {summary: x, flags: {disableFoo: true}}\n", "p.yaml:2:45: Foo is not among the components"},
 		{"profiles:\n  default: {summary: x, flags: {disableFoo: 1}}\n", "p.yaml:2:45: profiles.default.flags.disableFoo is a number"},
-		{"profiles:\n  default: {summary: x, flags: {foo: true}}\n", `p.yaml:2:33: profiles.default.flags may have no key "foo"`},
+		{"profiles:\n  default: {summary: x, flags: {foo: true}}\n", `p.yaml:2:33: profiles.default.flags has no key "foo"`},
 		{"profiles:\n  default: {summary: x}\ncomponents:\n  A: {summary: a, implies: [B]}\n", "p.yaml:4:28: B is not among the components"},
 		{"profiles:\n  default: {summary: x}\nflags:\n  disable.x: {means: disableB}\n", "p.yaml:4:22: B is not among the components"},
 		{"profiles:\n  default: {summary: x}\nflags:\n  disable.x: {}\n", "p.yaml:4:14"},

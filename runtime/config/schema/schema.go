@@ -113,6 +113,11 @@ func leaves(e *jsonschema.ValidationError, visit func(*jsonschema.ValidationErro
 // faults turns one leaf of the library's tree into errors with places and advice.
 func (s *Schema) faults(d *strictyaml.Document, e *jsonschema.ValidationError) []*cause.Error {
 	path := e.InstanceLocation
+	if k, ok := e.ErrorKind.(*kind.PropertyNames); ok {
+		// The library overwrites the location of this kind later on: the name and the depth are all that is sure.
+		p := d.FindKey(len(path)+1, k.Property)
+		return []*cause.Error{ErrKey.New("a key may not be called %q here", k.Property).At(d.File, p.Line, p.Column)}
+	}
 	at := d.At(path...)
 	where := dotted(path)
 	if secret, _ := s.subschema(path)["x-secret"].(bool); secret {
@@ -133,9 +138,6 @@ func (s *Schema) faults(d *strictyaml.Document, e *jsonschema.ValidationError) [
 			out = append(out, f)
 		}
 		return out
-	case *kind.PropertyNames:
-		p := d.KeyAt(append(slices.Clone(path), k.Property)...)
-		return []*cause.Error{ErrKey.New("%s may have no key %q", where, k.Property).At(d.File, p.Line, p.Column)}
 	case *kind.Required:
 		f := ErrValue.New("%s needs %s", where, quoted(k.Missing)).At(d.File, at.Line, at.Column)
 		return []*cause.Error{f.Fix("Add %s.", quoted(k.Missing))}

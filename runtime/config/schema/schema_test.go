@@ -19,7 +19,7 @@ const object = `{
     "password": {"type": "string", "x-secret": true, "minLength": 4},
     "where": {"type": "object", "additionalProperties": false, "properties": {"host": {"type": "string", "default": "localhost"}, "port": {"type": "integer"}}},
     "list": {"type": "array", "items": {"$ref": "#/$defs/entry"}},
-    "free": {"type": "object", "additionalProperties": {"type": "string"}}
+    "free": {"type": "object", "propertyNames": {"pattern": "^[a-z]+$"}, "additionalProperties": {"type": "string"}}
   },
   "$defs": {"entry": {"type": "object", "properties": {"key": {"type": "string", "x-secret": true}, "n": {"type": "number", "default": 1}}}}
 }`
@@ -43,7 +43,7 @@ func parse(t *testing.T, text string) *strictyaml.Document {
 }
 
 func TestCheckNamesEveryFaultWithItsLine(t *testing.T) {
-	d := parse(t, "name: X1\ncount: 0\npassword: abc\nwhere:\n  host: h\n  prot: 1\nlist:\n  - {key: k}\n  - {n: many}\n")
+	d := parse(t, "name: X1\ncount: 0\npassword: abc\nwhere:\n  host: h\n  prot: 1\nlist:\n  - {key: k}\n  - {n: many}\nfree: {a: b, B: c}\n")
 	var got []string
 	for _, f := range compiled(t).Check(d) {
 		got = append(got, f.Error()+" | "+f.Proto().Fix)
@@ -54,6 +54,7 @@ func TestCheckNamesEveryFaultWithItsLine(t *testing.T) {
 		"CBN-CFG-003 f.yaml:3:11: password is a secret that is not as its schema asks for | Correct the line that is named.",
 		`CBN-CFG-004 f.yaml:6:3: where has no key "prot" | Did you mean "port"?`,
 		"CBN-CFG-003 f.yaml:9:9: list[1].n is a string, but must be a number | Correct the line that is named.",
+		`CBN-CFG-004 f.yaml:10:14: a key may not be called "B" here | Remove it, or correct its spelling.`,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -208,6 +208,20 @@ func (d *Document) KeyAt(path ...string) Pos {
 	return d.At(path...)
 }
 
+// FindKey gives the place of the first key of a name at a depth: 1 is the outermost.
+func (d *Document) FindKey(depth int, name string) Pos {
+	var first Pos
+	for pointer, at := range d.keys {
+		if strings.Count(pointer, "/") != depth || !strings.HasSuffix(pointer, Pointer(name)) {
+			continue
+		}
+		if first.Line == 0 || at.Line < first.Line || at.Line == first.Line && at.Column < first.Column {
+			first = at
+		}
+	}
+	return first
+}
+
 // Decode puts the value into a Go value by its json tags. Unknown keys are an error: validate the document first.
 func (d *Document) Decode(into any) error {
 	b, err := json.Marshal(d.Value)
