@@ -61,6 +61,7 @@ func TestLadder(t *testing.T) {
 		b := newBench(t)
 		i := b.start(b.spec("Good"))
 		b.do(i, "stuck drain")
+		b.do(i, "deaf")
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
 		begin := time.Now()
