@@ -94,7 +94,7 @@ func TestDescriptorFaults(t *testing.T) {
 		{"version of two", "version: 1.2.3", `version: "1.2"`, "c.yaml:2:10: version does not have the right form"},
 		{"version with zero", "version: 1.2.3", `version: "1.02.3"`, "c.yaml:2:10: version does not have the right form"},
 		{"name", "name: Sample", "name: my-sample", "c.yaml:1:7: name does not have the right form"},
-		{"kernel", "name: Sample", "name: kernel", "c.yaml:1:7: name"},
+		{"kernel", "name: Sample", "name: kernel", "c.yaml:1:7: name has a value that is reserved"},
 		{"unknown key", "summary: A", "sumary: A", `c.yaml:3:1: the file has no key "sumary"`},
 		{"missing", "executable: bin/Sample\n", "", `needs "executable"`},
 		{"path out", "executable: bin/Sample", "executable: ../Sample", "c.yaml:4:13: executable does not have the right form"},
@@ -111,7 +111,7 @@ func TestDescriptorFaults(t *testing.T) {
 		{"property", "properties: {kind: fast}", "properties: {kind: 1}", "c.yaml:6:65: provides[0].properties.kind is a number, but must be a string"},
 		{"config", "fsync: {type: boolean", "fsync: {type: bool", "c.yaml:14:3: the configuration's schema is wrong"},
 		{"config type", "config:\n", "config:\n  type: array\n", "c.yaml:14:9: a component's configuration is an object, not array"},
-		{"reference kernel", "name: maybe", "name: kernel", "c.yaml:10:12: requires[2].name"},
+		{"reference kernel", "name: maybe", "name: kernel", "c.yaml:10:12: requires[2].name has a value that is reserved"},
 		{"duplicate", "required: true\n", "required: true\nname: Again\n", `c.yaml:30:1: the key "name" stands twice; the first is in line 1`},
 	} {
 		if !strings.Contains(full, c.old) {

@@ -147,6 +147,8 @@ func (s *Schema) faults(d *strictyaml.Document, e *jsonschema.ValidationError) [
 			f.Fix("Put the value in quotes.")
 		}
 		return []*cause.Error{f}
+	case *kind.Not:
+		return []*cause.Error{ErrValue.New("%s has a value that is reserved", where).At(d.File, at.Line, at.Column)}
 	case *kind.Pattern:
 		f := ErrValue.New("%s does not have the right form", where).At(d.File, at.Line, at.Column)
 		if sub, ok := s.subschema(path)["description"].(string); ok {
