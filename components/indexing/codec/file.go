@@ -178,6 +178,7 @@ func (c *Writer) Close() (size uint64, sum uint32, err error) {
 type File struct {
 	data []byte
 	list []Section
+	at   uint64 // of the directory
 	sum  uint32
 }
 
@@ -199,7 +200,7 @@ func Parse(data []byte) (*File, error) {
 		return nil, Damaged("directory out of bounds")
 	}
 	dir := data[at:end]
-	f := &File{data: data, list: make([]Section, n), sum: Sum(dir)}
+	f := &File{data: data, list: make([]Section, n), at: at, sum: Sum(dir)}
 	if f.sum != binary.LittleEndian.Uint32(t[12:]) {
 		return nil, Damaged("directory checksum")
 	}
@@ -235,10 +236,19 @@ func (f *File) Section(kind Kind, version uint16, field uint32) ([]byte, error) 
 	return nil, nil
 }
 
-// Verify computes the checksum of every section.
+// Verify computes the checksum of every section, and sees to it that what lies between them is zero: no byte goes unchecked.
 func (f *File) Verify() error {
-	for _, s := range f.list {
-		if Sum(f.data[s.Offset:s.Offset+s.Length]) != s.Sum {
+	end := uint64(6) // magic and version were checked by Parse
+	for _, s := range append(f.list[:len(f.list):len(f.list)], Section{Offset: f.at}) {
+		if s.Offset < end {
+			return Damaged("sections overlap")
+		}
+		for _, b := range f.data[end:s.Offset] {
+			if b != 0 {
+				return Damaged("bytes between sections")
+			}
+		}
+		if end = s.Offset + s.Length; s.Length > 0 && Sum(f.data[s.Offset:end]) != s.Sum {
 			return Damaged("checksum of section %d of field %d", s.Kind, s.Field)
 		}
 	}
