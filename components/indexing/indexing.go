@@ -5,6 +5,7 @@ package indexing
 import (
 	"time"
 
+	"carbonado.dev/carbonado/components/indexing/disk"
 	"carbonado.dev/sdk/component"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 )
@@ -13,7 +14,10 @@ import (
 var Options = []component.Option{component.CLI("search", "Search a table with a Lucene query.", searchVerb)}
 
 // Start makes the component.
-func Start(c *component.C) error {
+func Start(c *component.C) error { return startOn(c, disk.OS{}) }
+
+// startOn makes the component on a file system, which tests let fail.
+func startOn(c *component.C, fs disk.FS) error {
 	var cfg config
 	if err := c.Config(&cfg); err != nil {
 		return err
@@ -26,6 +30,7 @@ func Start(c *component.C) error {
 		}
 		c.SetHealth(component.Warn, err)
 	})
+	e.fs = fs
 	c.Manage(e)
 	s := &service{e: e, limit: time.Duration(cfg.SearchSeconds) * time.Second}
 	analyticsv1.RegisterIndexServer(c, s)

@@ -11,11 +11,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"carbonado.dev/carbonado/components/indexing/disk"
 	"carbonado.dev/carbonado/components/indexing/lucene"
 	"carbonado.dev/sdk/cause"
 	"carbonado.dev/sdk/component"
@@ -46,7 +49,9 @@ type node struct {
 	data  string
 }
 
-func start(t *testing.T, config map[string]any) *node {
+func start(t *testing.T, config map[string]any) *node { return startOnFS(t, config, disk.OS{}) }
+
+func startOnFS(t *testing.T, config map[string]any, fs disk.FS) *node {
 	n := &node{t: t, store: newStore(t), k: sdktest.NewKernel(t), data: t.TempDir()}
 	n.k.Provide(&analyticsv1.RecordStore_ServiceDesc, n.store, nil)
 	n.k.Provide(&analyticsv1.ChangeFeed_ServiceDesc, n.store, nil)
@@ -54,7 +59,7 @@ func start(t *testing.T, config map[string]any) *node {
 	for k, v := range config {
 		cfg[k] = v
 	}
-	n.c = n.k.Start(Start, sdktest.WithConfig(cfg), sdktest.WithData(n.data))
+	n.c = n.k.Start(func(c *component.C) error { return startOn(c, fs) }, sdktest.WithConfig(cfg), sdktest.WithData(n.data))
 	n.index = analyticsv1.NewIndexClient(n.c.Conn(analyticsv1.Index_ServiceDesc.ServiceName))
 	return n
 }
@@ -273,6 +278,66 @@ func TestDamagedShardIsReplayed(t *testing.T) {
 	n.index = analyticsv1.NewIndexClient(n.c.Conn(analyticsv1.Index_ServiceDesc.ServiceName))
 	n.wait()
 	n.want("A", "msg:kept", live...)
+	n.c.WaitHealth(component.OK)
+}
+
+// TestDamageFoundBySearch cuts a file short beneath the running component: the search that meets it says so, and the table is read
+// again.
+func TestDamageFoundBySearch(t *testing.T) {
+	n := start(t, nil)
+	n.store.create("A", col("msg", typeString))
+	var live []uint64
+	for i := range 300 {
+		live = append(live, n.store.put("A", values{"msg": fmt.Sprintf("kept number%d %s", i, words(i))})...)
+	}
+	n.wait()
+	n.want("A", "msg:kept", live...)
+	segments, _ := filepath.Glob(filepath.Join(n.data, "-1234", "A", "shard-0", "seg-*"))
+	for _, s := range segments {
+		if err := os.Truncate(s, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := n.index.Count(n.ctx(), &analyticsv1.SearchCountRequest{Tenant: tenant, Table: "A", Query: "msg:kept AND msg:number7"})
+	if !errors.Is(cause.From(err), ErrRebuild) {
+		t.Fatalf("search over a file that was cut short: %v", err)
+	}
+	n.wait()
+	n.want("A", "msg:kept", live...)
+	n.c.WaitHealth(component.OK)
+}
+
+// failing lets every new file fail while it is on.
+type failing struct {
+	disk.OS
+	on atomic.Bool
+}
+
+func (f *failing) Create(name string) (disk.File, error) {
+	if f.on.Load() {
+		return nil, syscall.ENOSPC
+	}
+	return f.OS.Create(name)
+}
+
+// TestFullDisk: while nothing can be written the last commit is served and health says why; afterwards everything comes.
+func TestFullDisk(t *testing.T) {
+	fs := &failing{}
+	n := startOnFS(t, nil, fs)
+	n.store.create("A", col("msg", typeString))
+	live := n.store.put("A", values{"msg": "before"})
+	n.wait()
+	n.c.WaitHealth(component.OK)
+	fs.on.Store(true)
+	live = append(live, n.store.put("A", values{"msg": "during"})...)
+	if h := n.c.WaitHealth(component.Warn); !strings.Contains(h.Cause.GetText()+h.Cause.GetCode(), "CBN-IDX-00") {
+		t.Errorf("health %v", h)
+	}
+	n.want("A", "*:*", live[0])
+	fs.on.Store(false)
+	live = append(live, n.store.put("A", values{"msg": "after"})...)
+	n.wait()
+	n.want("A", "*:*", live...)
 	n.c.WaitHealth(component.OK)
 }
 
