@@ -1,6 +1,7 @@
 package analyticsengine
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -160,14 +161,17 @@ func toCauseJSON(c *commonv1.Cause) causeJSON {
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		http.Error(w, "the answer can't be written as JSON", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
-	_, _ = w.Write(append(b, '\n'))
+	_, _ = w.Write(b.Bytes())
 }
 
 // httpStatus maps the gRPC code of a cause.

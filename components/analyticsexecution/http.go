@@ -1,6 +1,7 @@
 package analyticsexecution
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -266,14 +267,17 @@ func (s *Service) httpNext(r *http.Request) (any, error) {
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		http.Error(w, "the answer can't be written as JSON", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
-	_, _ = w.Write(append(b, '\n'))
+	_, _ = w.Write(b.Bytes())
 }
 
 func writeError(w http.ResponseWriter, err error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc/codes"
 
 	"carbonado.dev/sdk/cause"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
@@ -170,7 +171,7 @@ func (r *runner) execute(ctx context.Context, d *definition, key string, token u
 				out.rowsWritten += ev.Finished.Rows
 			}
 		case *analyticsv1.ExecuteResponse_Failed:
-			return out, r.explain(ctx, d, cause.FromProto(ev.Failed, 0))
+			return out, r.explain(ctx, d, cause.FromProto(ev.Failed, codes.FailedPrecondition))
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"sort"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"carbonado.dev/carbonado/components/analyticsexecution/quartz"
 	"carbonado.dev/sdk/cause"
 	"carbonado.dev/sdk/component"
@@ -65,7 +67,7 @@ func (s *Service) check(ctx context.Context, d *definition) error {
 		return nil
 	}
 	for _, c := range resp.Causes {
-		return d.place(cause.FromProto(c, 0))
+		return d.place(cause.FromProto(c, codes.InvalidArgument))
 	}
 	return nil
 }
@@ -174,7 +176,7 @@ func (s *Service) Save(ctx context.Context, req *analyticsv1.SaveScriptRequest) 
 		return nil, err
 	}
 	if c := resp.GetArtifact().GetCause(); c != nil {
-		return nil, cause.FromProto(c, 0)
+		return nil, cause.FromProto(c, codes.InvalidArgument)
 	}
 	return &analyticsv1.SaveScriptResponse{}, nil
 }
