@@ -3,6 +3,7 @@ package eventsink
 import (
 	"context"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -12,6 +13,9 @@ import (
 	"carbonado.dev/sdk/databridge/streamdef"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 )
+
+// deployPatience bounds a deployment: with the store away for longer, the artifact waits instead of the kernel.
+const deployPatience = 3 * time.Second
 
 // Validate implements component.Deployer.
 func (s *sink) Validate(_ context.Context, a *component.Artifact) error {
@@ -35,6 +39,8 @@ func (s *sink) check(a *component.Artifact) (*definition, error) {
 
 // Deploy implements component.Deployer: table, schema, bindings, and only then consumers.
 func (s *sink) Deploy(ctx context.Context, a *component.Artifact) error {
+	ctx, cancel := context.WithTimeout(ctx, deployPatience)
+	defer cancel()
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
