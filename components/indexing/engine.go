@@ -178,7 +178,7 @@ func (e *engine) look(ctx context.Context) error {
 	e.infos = infos
 	var gone []*table
 	for name, t := range e.tables {
-		if info := infos[name]; info == nil || !newSchema(info).indexed() {
+		if info := infos[name]; info == nil || !newSchema(info).indexed() || t.isDropped() {
 			gone = append(gone, t)
 			delete(e.tables, name)
 		}
@@ -252,6 +252,12 @@ func (e *engine) sweep(infos map[string]*analyticsv1.TableInfo) {
 			_ = os.RemoveAll(filepath.Join(e.folder, d.Name()))
 		}
 	}
+}
+
+func (t *table) isDropped() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dropped
 }
 
 func (t *table) schemaVersion() uint64 {

@@ -57,6 +57,7 @@ func (e *engine) follow(ctx context.Context) {
 		}
 		e.setFeed(ErrFeed.Wrap(err, "change feed"))
 		e.log.Warn("the change feed ended; subscribing again", "in", wait.String(), "reason", err)
+		ring(e.refresh) // a table may be gone
 		select {
 		case <-ctx.Done():
 		case <-wanted:
@@ -113,10 +114,8 @@ func (e *engine) subscribe(ctx context.Context, tables []*table) error {
 		}
 		if in.Kind == frame.Batch && in.Schema != nil && seen[in.Name] != in.Schema.ID {
 			// Rows of a new schema: learn what of it is indexed before they are.
-			if _, first := seen[in.Name]; first {
-				if err := e.look(ctx); err != nil {
-					return err
-				}
+			if err := e.look(ctx); err != nil {
+				return err
 			}
 			seen[in.Name] = in.Schema.ID
 		}
@@ -161,7 +160,7 @@ func (e *engine) apply(t *table, in *link.Incoming) error {
 	if err != nil {
 		return err
 	}
-	t.position = max(t.position, in.Counter)
+	t.reached(in.Counter)
 	return e.touched(t)
 }
 
@@ -194,14 +193,14 @@ func (e *engine) mark(t *table, in *link.Incoming) error {
 	if err := proto.Unmarshal(in.Body, &m); err != nil {
 		return ErrFeed.Wrap(err, "MARK of table %s", t.name)
 	}
-	if m.Dropped {
-		for _, s := range t.shards {
-			s.Truncate()
-		}
+	position := max(t.position, t.reading, m.Seq, in.Counter)
+	switch {
+	case m.Dropped:
+		// The table's folder goes with the next look at the store, which also finds a new table of that name.
+		t.dropped, t.suspended = true, true
 		ring(e.refresh)
-	}
-	switch m.Edge {
-	case linkv1.Mark_EDGE_BEGIN:
+		return nil
+	case m.Edge == linkv1.Mark_EDGE_BEGIN:
 		// What came before is a commit of its own.
 		if !t.dirty.IsZero() {
 			if err := t.commit(); err != nil {
@@ -210,16 +209,20 @@ func (e *engine) mark(t *table, in *link.Incoming) error {
 		}
 		t.marked = true
 		return nil
-	case linkv1.Mark_EDGE_END:
+	case m.Edge == linkv1.Mark_EDGE_END:
 		t.marked = false
-		t.position = max(t.position, m.Seq, in.Counter)
+		t.position = position
+		return t.commit()
+	case m.Edge != linkv1.Mark_EDGE_CAUGHT_UP:
+		return ErrFeed.New("a MARK of edge %s in a change feed", m.Edge)
+	}
+	moved := position > t.position
+	t.position = position
+	if t.rebuilding {
+		t.target = min(t.target, position)
 		return t.commit()
 	}
-	if moved := max(t.position, m.Seq, in.Counter); moved > t.position || t.rebuilding {
-		if t.position = moved; t.rebuilding && m.Edge == linkv1.Mark_EDGE_CAUGHT_UP {
-			t.target = min(t.target, t.position)
-			return t.commit()
-		}
+	if moved {
 		return e.touched(t)
 	}
 	return nil
@@ -240,14 +243,17 @@ func (t *table) addRows(in *link.Incoming) error {
 	}
 	want := make([]bool, rec.NumRows())
 	for i, s := range t.shards {
-		position := s.Position()
+		// A row may come twice: after a break in the middle of a position, or because another shard lags behind this one.
 		snap := s.Acquire()
+		known := snap.MaxSeq()
+		if s.Truncated() {
+			known = 0
+		}
 		some := false
 		for row := range want {
 			seq := uint64(b.seq.Value(row))
 			want[row] = shardOf(seq, len(t.shards)) == i
-			if want[row] && seq <= position {
-				// Sent before: another shard lags behind this one, or the numbers were given out of order.
+			if want[row] && seq <= known {
 				_, _, have := snap.Find(seq)
 				want[row] = !have
 			}

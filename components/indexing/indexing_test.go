@@ -213,6 +213,31 @@ func TestChangesFollowTheStore(t *testing.T) {
 	}
 }
 
+// TestBreakWithinAPosition: rows of one position may come in several frames; a break between them, after a commit, loses and
+// doubles nothing.
+func TestBreakWithinAPosition(t *testing.T) {
+	n := start(t, map[string]any{"commitDocuments": 1})
+	n.store.create("A", col("msg", typeString))
+	live := n.store.put("A", values{"msg": "first"})
+	n.wait()
+	more, finish := n.store.putSplit("A", values{"msg": "a"}, values{"msg": "b"}, values{"msg": "c"}, values{"msg": "d"})
+	n.k.Eventually(func() bool { return len(n.find("A", "*:*")) == 3 })
+	n.store.breakFeeds()
+	finish()
+	live = append(live, more...)
+	n.wait()
+	n.want("A", "*:*", live...)
+	// A table dropped and made anew under the same name has the new rows only.
+	n.store.drop("A")
+	n.store.create("A", col("msg", typeString))
+	live = n.store.put("A", values{"msg": "second life"})
+	n.k.Eventually(func() bool {
+		c, err := n.index.Count(n.ctx(), &analyticsv1.SearchCountRequest{Tenant: tenant, Table: "A"})
+		return err == nil && c.Count == 1
+	})
+	n.want("A", "msg:life", live...)
+}
+
 func TestNewColumnsApplyFromThenOn(t *testing.T) {
 	n := start(t, nil)
 	n.store.create("A", col("msg", typeString))

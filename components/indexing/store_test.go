@@ -111,6 +111,32 @@ func (s *memoryStore) put(name string, values ...map[string]any) (seqs []uint64)
 	return seqs
 }
 
+// putSplit stores rows at one position in frames of one row each. Half of them are sent; finish sends the others.
+func (s *memoryStore) putSplit(name string, values ...map[string]any) (seqs []uint64, finish func()) {
+	var rest []change
+	s.locked(func() {
+		t := s.tables[name]
+		rows := s.number(values)
+		for i, r := range rows {
+			t.live[r.seq] = r
+			seqs = append(seqs, r.seq)
+			c := change{at: s.seq, kind: frame.Batch, rows: []row{r}}
+			if i < len(rows)/2 {
+				t.changes = append(t.changes, c)
+			} else {
+				rest = append(rest, c)
+			}
+		}
+	})
+	return seqs, func() {
+		s.locked(func() {
+			t := s.tables[name]
+			t.changes = append(t.changes, rest...)
+			t.info.LastSeq = rest[0].at
+		})
+	}
+}
+
 func (s *memoryStore) number(values []map[string]any) []row {
 	var rows []row
 	for _, v := range values {
@@ -329,23 +355,32 @@ func (s *memoryStore) Subscribe(stream grpc.BidiStreamingServer[linkv1.Frame, li
 
 func (s *memoryStore) send(ctx context.Context, l *link.Link, stream uint32, t *memoryTable, after uint64) error {
 	var last frame.SchemaID
+	at, told := after, false
 	for i := 0; ; i++ {
 		var c change
 		for {
 			s.mu.Lock()
-			have, changed := i < len(t.changes), s.changed
+			have, changed, lastSeq := i < len(t.changes), s.changed, t.info.LastSeq
 			if have {
 				c = t.changes[i]
 			}
 			sc := arrowSchema(t.info.Schema)
 			s.mu.Unlock()
 			if have && c.at > after {
+				at, told = max(at, c.at), false
 				if err := s.sendOne(ctx, l, stream, c, sc, &last); err != nil {
 					return err
 				}
 			}
 			if have {
 				break
+			}
+			if !told && at <= lastSeq {
+				told = true
+				up := change{at: at, kind: frame.Mark, mark: &linkv1.Mark{Edge: linkv1.Mark_EDGE_CAUGHT_UP, Seq: at}}
+				if err := s.sendOne(ctx, l, stream, up, sc, &last); err != nil {
+					return err
+				}
 			}
 			select {
 			case <-changed:

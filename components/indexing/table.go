@@ -26,7 +26,9 @@ type table struct {
 	mu       sync.Mutex
 	schema   *schema
 	shards   []*shard.Shard
-	position uint64 // of what is in memory
+	position uint64 // up to which everything is in memory
+	reading  uint64 // position of the last frame, of which more may come
+	dropped  bool   // in the store
 	marked   bool   // between MARK BEGIN and END: nothing is committed
 	// suspended: what the present subscription still sends is not for this state of the table; the next one is.
 	suspended bool
@@ -153,6 +155,15 @@ func (t *table) close() {
 	t.tell()
 }
 
+// reached notes that a frame of this position has come. A position is whole when a greater one comes, or a MARK says so: the
+// rows and deletes of one position may fill several frames.
+func (t *table) reached(position uint64) {
+	if position > t.reading {
+		t.position = max(t.position, t.reading)
+		t.reading = position
+	}
+}
+
 // tell wakes who waits for a commit. mu is held.
 func (t *table) tell() {
 	close(t.changed)
@@ -212,7 +223,7 @@ func (t *table) rollback() error {
 			return err
 		}
 	}
-	t.position = t.committed()
+	t.position, t.reading = t.committed(), 0
 	return nil
 }
 
@@ -230,7 +241,7 @@ func (t *table) rebuild(reason error, upTo uint64) error {
 		}
 	}
 	t.rebuilding, t.reason, t.target = true, reason, upTo
-	t.position, t.marked, t.suspended, t.dirty = 0, false, true, time.Time{}
+	t.position, t.reading, t.marked, t.suspended, t.dirty = 0, 0, false, true, time.Time{}
 	t.tell()
 	return nil
 }

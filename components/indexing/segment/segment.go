@@ -257,3 +257,9 @@ func (s *Segment) SeqOf(doc uint32) uint64 { return uint64(s.seq.Get(doc)) }
 
 // Find is the document of a row.
 func (s *Segment) Find(seq uint64) (doc uint32, ok bool) { return s.seq.Find(int64(seq)) }
+
+// MaxSeq is the greatest `_seq` of all documents.
+func (s *Segment) MaxSeq() uint64 {
+	_, most := s.seq.MinMax()
+	return uint64(most)
+}

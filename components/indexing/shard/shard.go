@@ -194,7 +194,7 @@ func (s *Shard) openPart(r segmentRecord, verify bool) (*Part, error) {
 	if seg.Sum() != r.Sum || seg.Docs() != r.Docs {
 		return fail(codec.Damaged("not the file that the manifest names"))
 	}
-	p := &Part{Segment: seg, record: r, mapped: &mapped{m: m}}
+	p := &Part{Segment: seg, MaxSeq: seg.MaxSeq(), record: r, mapped: &mapped{m: m}}
 	if name := r.deletesFile(); name != "" {
 		if p.Deleted, err = readDeletes(s.fs, filepath.Join(s.folder, name), r.Docs); err != nil {
 			return fail(codec.Damaged("%s: %v", name, err))
@@ -245,6 +245,9 @@ func (s *Shard) Truncate() {
 	s.Rollback()
 	s.truncate = true
 }
+
+// Truncated tells whether the next commit empties the shard first.
+func (s *Shard) Truncated() bool { return s.truncate }
 
 // Rollback forgets what is pending.
 func (s *Shard) Rollback() {

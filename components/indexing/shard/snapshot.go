@@ -18,6 +18,8 @@ type Part struct {
 	Deleted codec.Bitmap
 	// Dead is the number of deleted documents.
 	Dead int
+	// MaxSeq is the greatest `_seq` in the segment.
+	MaxSeq uint64
 
 	record segmentRecord
 	mapped *mapped
@@ -61,9 +63,21 @@ func (s *Snapshot) Release() {
 	}
 }
 
+// MaxSeq is the greatest `_seq` in the shard, deleted documents included.
+func (s *Snapshot) MaxSeq() uint64 {
+	most := uint64(0)
+	for _, p := range s.Parts {
+		most = max(most, p.MaxSeq)
+	}
+	return most
+}
+
 // Find is the part and document of a row, deleted or not.
 func (s *Snapshot) Find(seq uint64) (part int, doc uint32, ok bool) {
 	for i := len(s.Parts) - 1; i >= 0; i-- {
+		if seq > s.Parts[i].MaxSeq {
+			continue
+		}
 		if doc, ok := s.Parts[i].Find(seq); ok {
 			return i, doc, true
 		}
