@@ -217,10 +217,11 @@ func (s *session) stage(ctx context.Context, st *sparksql.Statement, tx *analyti
 			return 0, ErrStaging.Wrap(err, "file %s", file)
 		}
 	}
-	if _, err := s.e.store.Commit(ctx, commit); err != nil {
+	// Before the commit: if the process ends between the two, the run that follows reads from the same place again.
+	if err := q.noteIncremental(ctx); err != nil {
 		return 0, err
 	}
-	if err := q.noteIncremental(ctx); err != nil {
+	if _, err := s.e.store.Commit(ctx, commit); err != nil {
 		return 0, err
 	}
 	return rows, nil

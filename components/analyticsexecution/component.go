@@ -51,6 +51,9 @@ var (
 	ErrStopping = cause.Define("CBN-SCR-014", "The component is stopping.", "Try again when it runs.").Code(codes.Unavailable)
 	// ErrZone is a time zone that is not known.
 	ErrZone = cause.Define("CBN-SCR-015", "The time zone is not known.", "Set timeZone to an IANA name, for example Europe/Berlin.").Code(codes.InvalidArgument)
+	// ErrEngineLost is a run during which the engine's process ended, again and again.
+	ErrEngineLost = cause.Define("CBN-SCR-017", "The analytics engine ended during the run.",
+		"See `carbonado component history AnalyticsEngine`; a statement may need more memory than the process has.").Code(codes.Unavailable)
 	// ErrTooLong is a run beyond runMinutes.
 	ErrTooLong = cause.Define("CBN-SCR-016", "The run took longer than allowed.", "Raise runMinutes of AnalyticsExecution, or read less.").Code(codes.DeadlineExceeded)
 )

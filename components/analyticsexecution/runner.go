@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"carbonado.dev/sdk/cause"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
@@ -146,32 +147,61 @@ func (r *runner) claim(ctx context.Context, script string, fire time.Time) error
 	return err
 }
 
-// execute runs the script and follows its events.
+// attempts bounds how often a run is handed to the engine again after the engine's process ended. The key is the same, so what was
+// committed is not written twice.
+const attempts = 3
+
+// execute runs the script, again if the engine is lost.
 func (r *runner) execute(ctx context.Context, d *definition, key string, token uint64) (outcome, error) {
-	var out outcome
-	stream, err := r.engine.Execute(ctx, &analyticsv1.ExecuteRequest{Tenant: r.tenant, Script: d.text, RunKey: key, MaxRows: 1, FencingEpoch: token})
-	if err != nil {
+	written := map[int32]int64{}
+	for n := 1; ; n++ {
+		statements, err := r.attempt(ctx, d, key, token, written)
+		out := outcome{statements: statements}
+		for _, rows := range written {
+			out.rowsWritten += rows
+		}
+		if err == nil {
+			return out, nil
+		}
+		if ctx.Err() == nil && status.Code(err) == codes.Unavailable {
+			err = ErrEngineLost.Wrap(err, "script %s, attempt %d of %d", d.name, n, attempts)
+			if n < attempts {
+				r.log.Warn("the engine was lost during a run; the run is repeated", "script", d.name, "error", err)
+				continue
+			}
+		}
 		return out, r.explain(ctx, d, err)
 	}
+}
+
+// attempt hands the script to the engine and follows its events. It returns how many statements ended; rows written go to written, by
+// statement.
+func (r *runner) attempt(ctx context.Context, d *definition, key string, token uint64, written map[int32]int64) (int32, error) {
+	stream, err := r.engine.Execute(ctx, &analyticsv1.ExecuteRequest{Tenant: r.tenant, Script: d.text, RunKey: key, MaxRows: 1, FencingEpoch: token})
+	if err != nil {
+		return 0, err
+	}
+	var statements int32
 	writes := false
 	for {
 		resp, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return out, nil
+			return statements, nil
 		}
 		if err != nil {
-			return out, r.explain(ctx, d, err)
+			return statements, err
 		}
 		switch ev := resp.Event.(type) {
 		case *analyticsv1.ExecuteResponse_Started:
 			writes = ev.Started.Kind == "insert" || ev.Started.Kind == "create"
 		case *analyticsv1.ExecuteResponse_Finished:
-			out.statements++
+			statements++
 			if writes {
-				out.rowsWritten += ev.Finished.Rows
+				// A statement that an earlier attempt committed is skipped and says 0.
+				written[resp.Statement] = max(written[resp.Statement], ev.Finished.Rows)
 			}
 		case *analyticsv1.ExecuteResponse_Failed:
-			return out, r.explain(ctx, d, cause.FromProto(ev.Failed, codes.FailedPrecondition))
+			return statements, cause.FromProto(ev.Failed, codes.FailedPrecondition)
 		}
 	}
 }
