@@ -146,7 +146,7 @@ func TestDefineStream(t *testing.T) {
 		t.Errorf("a version with another attribute: %v %v", id, err)
 	}
 	var malformed *wire.ThriftMalformedStreamDefinitionException
-	if _, err := plain.DefineStream(ctx, session, "{\n  name: 's',\n  payloadData: [{name: a, type: blob}]}"); !errors.As(err, &malformed) || !strings.Contains(malformed.Message, "3:34") {
+	if _, err := plain.DefineStream(ctx, session, "{\n  name: 's',\n  payloadData: [{name: a, type: blob}]}"); !errors.As(err, &malformed) || !strings.Contains(malformed.Message, "definition:3:33") {
 		t.Errorf("malformed: %v", err)
 	}
 	var expired *wire.ThriftSessionExpiredException

@@ -81,7 +81,7 @@ func (h *thriftHandler) DefineStream(ctx context.Context, session, definition st
 	if err := h.signedIn(session); err != nil {
 		return "", err
 	}
-	d, _, err := streamdef.Parse("", []byte(definition))
+	d, _, err := streamdef.Parse("definition", []byte(definition))
 	if err != nil {
 		return "", databridge.NewFault(databridge.MalformedDefinition, err)
 	}
