@@ -111,5 +111,5 @@ func empties(ctx context.Context, root string, n int, pause time.Duration) (int6
 	if err != nil {
 		return 0, err
 	}
-	return server.PSS(pids[2:])
+	return server.PSS(pids[server.Own:])
 }

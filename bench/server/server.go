@@ -123,7 +123,10 @@ func (i *Installation) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Processes are the pids of guardian, kernel and components.
+// Own is how many of Processes are the runtime's own: watch, guardian, kernel. Those of components follow.
+const Own = 3
+
+// Processes are the pids of watch, guardian, kernel and components.
 func (i *Installation) Processes(ctx context.Context) ([]int, error) {
 	var status struct{ GuardianPid, KernelPid int }
 	if err := i.ask(ctx, &status, "status"); err != nil {
@@ -133,13 +136,28 @@ func (i *Installation) Processes(ctx context.Context) ([]int, error) {
 	if err := i.ask(ctx, &components, "component", "ls"); err != nil {
 		return nil, err
 	}
-	pids := []int{status.GuardianPid, status.KernelPid}
+	pids := []int{watchOf(status.GuardianPid), status.GuardianPid, status.KernelPid}
 	for _, c := range components {
 		if c.Pid > 0 {
 			pids = append(pids, c.Pid)
 		}
 	}
 	return pids, nil
+}
+
+// watchOf is the guardian's parent, the process that `carbonado server` starts as.
+func watchOf(guardian int) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", guardian))
+	if err != nil {
+		return guardian
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	fields := strings.Fields(rest)
+	parent, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return guardian
+	}
+	return parent
 }
 
 func (i *Installation) ask(ctx context.Context, v any, args ...string) error {

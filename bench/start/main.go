@@ -64,7 +64,7 @@ func measure(root string, rounds int) error {
 		if err := r.Stop(); err != nil {
 			return err
 		}
-		components := len(pids) - 2
+		components := len(pids) - server.Own
 		plain, err := startBare(components)
 		if err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -103,6 +104,9 @@ func Main(p Program, args []string) int {
 	return a.report(err)
 }
 
+// Report prints an error with its fix and answers the exit code.
+func Report(w io.Writer, err error) int { return (&app{Program: Program{Stderr: w}}).report(err) }
+
 // report prints an error with its fix and answers the exit code.
 func (a *app) report(err error) int {
 	var code exit
@@ -135,6 +139,8 @@ func exitCode(err error) int {
 		return ExitUsage
 	case cause.From(err).Code() == cause.Unknown.ID():
 		return ExitUsage // cobra's own complaints
+	case strings.HasPrefix(cause.From(err).Code(), "CBN-CFG"):
+		return ExitInvalid
 	}
 	return ExitFailed
 }

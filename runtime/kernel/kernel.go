@@ -292,6 +292,13 @@ func (k *Kernel) makePlan(ctx context.Context) (*plan.Plan, error) {
 	}
 	k.resolution, k.config, k.catalog = in.Resolution, in.Config, in.Catalog
 	k.offset = in.Config.Server.PortOffset.V
+	var names []string
+	for _, p := range in.Packages {
+		names = append(names, p.Name)
+	}
+	if err := k.catalog.Remember(names...); err != nil {
+		return nil, err
+	}
 	for _, n := range in.Notices {
 		k.log.Warn("notice", "cause", n.String())
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -12,6 +13,8 @@ import (
 	"carbonado.dev/carbonado/runtime/guardian"
 	"carbonado.dev/carbonado/runtime/kernel"
 	_ "carbonado.dev/carbonado/runtime/launch" // makes this binary the launcher step when it is executed under that name
+	"carbonado.dev/carbonado/runtime/plan/inputs"
+	"carbonado.dev/carbonado/runtime/profile"
 )
 
 // version is set by the build.
@@ -32,6 +35,12 @@ func main() {
 // server is the guardian, or within it the kernel.
 func server(home string, args []string) int {
 	if !guardian.Inside() {
+		// A wrong flag ends here, before anything runs.
+		if in, err := inputs.Read(context.Background(), home, args); err != nil {
+			return cli.Report(os.Stderr, err)
+		} else if len(in.Rest) > 0 {
+			return cli.Report(os.Stderr, profile.ErrUsage.New("argument %q is not known", in.Rest[0]))
+		}
 		return guardian.Run(guardian.Config{Args: append([]string{"carbonado", "server"}, args...)})
 	}
 	return kernel.Run(kernel.Options{

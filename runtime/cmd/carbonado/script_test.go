@@ -315,7 +315,11 @@ func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	var last []byte
 	wait(ts, strings.Join(args, " "), func() bool {
-		cmd := exec.Command(args[0], args[1:]...)
+		program := args[0]
+		if program == "carbonado" {
+			program = filepath.Join(labOf(ts).home, "bin", program)
+		}
+		cmd := exec.Command(program, args[1:]...)
 		cmd.Dir = ts.MkAbs(".")
 		for _, name := range []string{"CARBON_HOME", "PATH", "HOME", "HTTPS", "HTTP"} {
 			cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
@@ -327,6 +331,7 @@ func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprint(ts.Stdout(), string(last))
 }
 
+// wait polls: another process is watched, which can't tell us.
 func wait(ts *testscript.TestScript, what string, ok func() bool, detail ...*[]byte) {
 	end := time.Now().Add(patience)
 	for !ok() {
@@ -337,7 +342,7 @@ func wait(ts *testscript.TestScript, what string, ok func() bool, detail ...*[]b
 			}
 			ts.Fatalf("waited %s for %s%s\n%s", patience, what, text, labOf(ts).tail())
 		}
-		time.Sleep(50 * time.Millisecond) // polls another process; nothing here can tell us
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 
