@@ -33,7 +33,7 @@ type row struct {
 
 // result is one pass of an engine.
 type result struct {
-	cpu, rate            float64 // microseconds per document, documents per second
+	cpu, rate           float64 // microseconds per document, documents per second
 	bytes, term, phrase int64
 }
 
@@ -42,14 +42,15 @@ func main() {
 	perCommit := flag.Int("commit", 1000, "documents per commit")
 	passes := flag.Int("passes", 3, "passes of each engine in one process; the last counts")
 	source := flag.String("java", "bench/index/java", "folder of IndexBench.java and pom.xml")
+	queries := flag.Bool("queries", false, "time queries too, without a comparison")
 	flag.Parse()
-	if err := run(*docs, *perCommit, *passes, *source); err != nil {
+	if err := run(*docs, *perCommit, *passes, *source, *queries); err != nil {
 		fmt.Fprintln(os.Stderr, "index:", err)
 		os.Exit(1)
 	}
 }
 
-func run(docs, perCommit, passes int, source string) error {
+func run(docs, perCommit, passes int, source string, queries bool) error {
 	dir, err := os.MkdirTemp("", "bench-index-")
 	if err != nil {
 		return err
@@ -58,7 +59,7 @@ func run(docs, perCommit, passes int, source string) error {
 	rows := generate(docs)
 	var ours result
 	for i := range passes {
-		if ours, err = index(filepath.Join(dir, fmt.Sprint("ours-", i)), rows, perCommit); err != nil {
+		if ours, err = index(filepath.Join(dir, fmt.Sprint("ours-", i)), rows, perCommit, queries && i == passes-1); err != nil {
 			return err
 		}
 	}
@@ -110,7 +111,7 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func index(dir string, rows []row, perCommit int) (result, error) {
+func index(dir string, rows []row, perCommit int, queries bool) (result, error) {
 	s, err := shard.Open(dir, shard.Options{})
 	if err != nil {
 		return result{}, err
@@ -141,6 +142,11 @@ func index(dir string, rows []row, perCommit int) (result, error) {
 		return result{}, err
 	}
 	out := result{cpu: float64((cpuTime() - cpu).Nanoseconds()) / 1e3 / float64(len(rows)), rate: float64(len(rows)) / time.Since(start).Seconds()}
+	if queries {
+		if err := timeQueries(s); err != nil {
+			return out, err
+		}
+	}
 	snap := s.Acquire()
 	defer snap.Release()
 	out.bytes = snap.Bytes()

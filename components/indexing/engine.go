@@ -331,6 +331,11 @@ func (e *engine) committer(ctx context.Context) {
 		if e.unwell.Swap(false) {
 			e.tellHealth()
 		}
+		for _, t := range e.allTables() {
+			if err := t.suspect.Swap(nil); err != nil {
+				_ = e.examine(t, *err) // logged there
+			}
+		}
 		timer := (<-chan time.Time)(nil)
 		if next := e.commitDue(time.Now()); !next.IsZero() {
 			timer = time.After(max(time.Until(next), time.Millisecond))

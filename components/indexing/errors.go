@@ -23,6 +23,8 @@ var (
 	ErrLocked = cause.Define("CBN-IDX-008", "Another process has the index open.", "End the other process.")
 	ErrWait   = cause.Define("CBN-IDX-009", "The index did not catch up in time.",
 		"Wait longer; `carbonado component show Indexing` says how far it is.").Code(codes.DeadlineExceeded)
+	ErrInternal = cause.Define("CBN-IDX-017", "The index code failed over whole files.",
+		"Report it with the log's stack; other queries are not affected.").Code(codes.Internal)
 	ErrPermission = cause.Define("CBN-IDX-016", "The signed-in user may not search.",
 		"Give a role of the user the permission /permission/admin/manage/analytics/records/search.").Code(codes.PermissionDenied)
 )

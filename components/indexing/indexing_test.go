@@ -221,7 +221,10 @@ func TestBreakWithinAPosition(t *testing.T) {
 	live := n.store.put("A", values{"msg": "first"})
 	n.wait()
 	more, finish := n.store.putSplit("A", values{"msg": "a"}, values{"msg": "b"}, values{"msg": "c"}, values{"msg": "d"})
-	n.k.Eventually(func() bool { return len(n.find("A", "*:*")) == 3 })
+	n.k.Eventually(func() bool {
+		c, err := n.index.Count(n.ctx(), &analyticsv1.SearchCountRequest{Tenant: tenant, Table: "A"})
+		return err == nil && c.Count == 3
+	})
 	n.store.breakFeeds()
 	finish()
 	live = append(live, more...)

@@ -64,14 +64,27 @@ func (s *service) ask(ctx context.Context, name, text string) (*question, error)
 	return q, nil
 }
 
-// damaged starts a replay where a search met damage, and says so.
-func (s *service) damaged(q *question, err error) error {
-	if !errors.Is(err, codec.ErrDamaged) {
+// examine looks at a table over which code failed or met damage: if its files are damaged they are read again from the store. The
+// answer is what to say to whoever met it.
+func (e *engine) examine(t *table, err error) error {
+	if !errors.Is(err, codec.ErrDamaged) && !errors.Is(err, shard.ErrPanic) {
 		return err
 	}
-	reason := ErrRebuild.Wrap(err, "index of table %s", q.t.name)
-	s.e.log.Error("index is damaged and read again from the store", "table", q.t.name, "reason", err)
-	if rerr := s.e.replay(q.t, reason); rerr != nil {
+	snaps, _, _ := t.acquire()
+	var damage error
+	for _, snap := range snaps {
+		if verr := snap.Verify(); damage == nil {
+			damage = verr
+		}
+		snap.Release()
+	}
+	if damage == nil {
+		e.log.Error("the index code failed over whole files", "table", t.name, "reason", err)
+		return ErrInternal.Wrap(err, "index of table %s", t.name)
+	}
+	reason := ErrRebuild.Wrap(damage, "index of table %s", t.name)
+	e.log.Error("index is damaged and read again from the store", "table", t.name, "reason", damage)
+	if rerr := e.replay(t, reason); rerr != nil {
 		return rerr
 	}
 	return reason
@@ -106,7 +119,7 @@ func (s *service) Search(ctx context.Context, req *analyticsv1.SearchRequest) (*
 	results := make([]search.Result, len(q.snaps))
 	for i, snap := range q.snaps {
 		if results[i], err = search.Run(ctx, snap, r); err != nil {
-			return nil, s.damaged(q, err)
+			return nil, s.e.examine(q.t, err)
 		}
 	}
 	all := search.Combine(results, r)
@@ -133,7 +146,7 @@ func (s *service) Count(ctx context.Context, req *analyticsv1.SearchCountRequest
 	for _, snap := range q.snaps {
 		n, err := search.Count(ctx, snap, q.node)
 		if err != nil {
-			return nil, s.damaged(q, err)
+			return nil, s.e.examine(q.t, err)
 		}
 		total += n
 	}

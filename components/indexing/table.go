@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"carbonado.dev/carbonado/components/indexing/codec"
@@ -39,6 +40,8 @@ type table struct {
 	rebuilding bool
 	target     uint64
 	reason     error
+
+	suspect atomic.Pointer[error] // why the table is to be examined
 
 	changed chan struct{} // closed and replaced after each commit, and after each frame while somebody waits
 	waiters int
@@ -129,6 +132,8 @@ func (t *table) openShard(i int) error {
 func (t *table) onMerge(docs int, took time.Duration, err error) {
 	if err != nil {
 		t.e.log.Warn("merging segments failed; it is tried again", "table", t.name, "documents", docs, "reason", err)
+		t.suspect.Store(&err)
+		ring(t.e.wake) // the committer looks at it: a merge's goroutine can't close its own shard
 		return
 	}
 	t.e.log.Debug("merged segments", "table", t.name, "documents", docs, "took", took.String())

@@ -63,8 +63,15 @@ func (b *Builder) Add(seq uint64, time int64) uint32 {
 	return doc
 }
 
-// Reset forgets documents and fields.
+// keepBytes is how large a builder may be to keep its memory.
+const keepBytes = 8 << 20
+
+// Reset forgets the documents.
 func (b *Builder) Reset() {
+	if b.Bytes() > keepBytes {
+		b.Forget()
+		return
+	}
 	b.docs = 0
 	for _, f := range b.fields {
 		f.reset()

@@ -39,6 +39,13 @@ type Mapping struct{ data []byte }
 // Data is the file's bytes.
 func (m *Mapping) Data() []byte { return m.data }
 
+// Forget gives the pages that were read back to the system; what is read later is fetched again.
+func (m *Mapping) Forget() {
+	if m.data != nil {
+		_ = unix.Madvise(m.data, unix.MADV_DONTNEED) // a hint
+	}
+}
+
 // Close takes the file out of memory; a second call does nothing.
 func (m *Mapping) Close() error {
 	if m.data == nil {

@@ -332,3 +332,35 @@ func TestStagedTransaction(t *testing.T) {
 	}
 	checkMade(t, s)
 }
+
+func TestGuard(t *testing.T) {
+	var p []byte
+	if err := shard.Guard(func() error { _ = p[len(p)]; return nil }); !errors.Is(err, shard.ErrPanic) {
+		t.Fatalf("an index out of range: %v", err)
+	}
+	if err := shard.Guard(func() error { return errInjected }); !errors.Is(err, errInjected) {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(name, make([]byte, 1<<16), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := disk.OS{}.Map(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := os.Truncate(name, 0); err != nil {
+		t.Fatal(err)
+	}
+	sum := byte(0)
+	err = shard.Guard(func() error {
+		for _, b := range m.Data() {
+			sum += b
+		}
+		return nil
+	})
+	if !errors.Is(err, codec.ErrDamaged) {
+		t.Fatalf("a file cut short: %v", err)
+	}
+}

@@ -185,6 +185,7 @@ func (s *Shard) openPart(r segmentRecord, verify bool) (*Part, error) {
 	err = Guard(func() (err error) {
 		if seg, err = segment.Open(m.Data()); err == nil && verify {
 			err = seg.Verify()
+			m.Forget() // what nobody searches should not stay in memory for having been checked
 		}
 		return err
 	})

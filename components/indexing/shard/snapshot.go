@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"runtime"
@@ -99,8 +100,11 @@ func (m *mapped) release() {
 	}
 }
 
-// Guard runs fn over a snapshot's memory. A fault there (a file cut short beneath the mapping) and an index out of range
-// become an error that is codec.ErrDamaged, instead of the end of the process.
+// ErrPanic: code failed over a snapshot's bytes. Either they are damaged, which Verify tells, or the code is wrong.
+var ErrPanic = errors.New("the index code failed")
+
+// Guard runs fn over a snapshot's memory. A fault there (a file cut short beneath the mapping) becomes an error that is
+// codec.ErrDamaged, any other run-time error one that is ErrPanic, instead of the end of the process.
 func Guard(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -112,9 +116,25 @@ func Guard(fn func() error) (err error) {
 		if !ok {
 			panic(r)
 		}
-		err = fmt.Errorf("%w: %v\n%s", codec.ErrDamaged, re, debug.Stack())
+		kind := ErrPanic
+		if _, fault := r.(interface{ Addr() uintptr }); fault {
+			kind = codec.ErrDamaged
+		}
+		err = fmt.Errorf("%w: %v\n%s", kind, re, debug.Stack())
 	}()
 	return fn()
+}
+
+// Verify checks every checksum of the snapshot's segments.
+func (s *Snapshot) Verify() error {
+	return Guard(func() error {
+		for _, p := range s.Parts {
+			if err := p.Verify(); err != nil {
+				return fmt.Errorf("%s: %w", p.record.file(), err)
+			}
+		}
+		return nil
+	})
 }
 
 func trailing(w uint64) int { return bits.TrailingZeros64(w) }
