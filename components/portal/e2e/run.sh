@@ -29,7 +29,8 @@ fi
 
 offset=${CARBONADO_PORT_OFFSET:-417}
 home=$(mktemp -d)
-export CARBON_HOME=$home CARBONADO_ADMIN_PASSWORD=a-password-for-e2e
+export CARBON_HOME=$home
+unset CARBONADO_ADMIN_PASSWORD
 server= sample=
 end() {
   status=$?
@@ -38,7 +39,7 @@ end() {
     kill "$server" 2>/dev/null || true
     wait "$server" 2>/dev/null || true
   fi
-  if [ $status -ne 0 ] && [ -f "$home/server.log" ]; then tail -n 60 "$home/server.log" >&2; fi
+  if [ $status -ne 0 ] && [ -f "$home/server.log" ]; then tail -n 60 "$home/server.log" "$home/sample.log" >&2; fi
   rm -rf "$home"
   exit $status
 }
@@ -61,4 +62,4 @@ running || { echo "run.sh: the server did not start within a minute" >&2; exit 1
 sample=$!
 link=$("$home/bin/carbonado" open)
 cd "$here"
-CARBONADO_URL=https://localhost:$((9443 + offset)) CARBONADO_PASSWORD=$CARBONADO_ADMIN_PASSWORD CARBONADO_LINK=$link node e2e.mjs
+CARBONADO_URL=https://localhost:$((9443 + offset)) CARBONADO_PASSWORD=$(cat "$home/repository/data/initial-password") CARBONADO_LINK=$link node e2e.mjs
