@@ -10,13 +10,13 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"carbonado.dev/carbonado/bench/load"
 	"carbonado.dev/carbonado/bench/server"
 	"carbonado.dev/sdk/agent"
 )
@@ -38,7 +38,7 @@ func main() {
 
 func measure(root string, length time.Duration) error {
 	ctx := context.Background()
-	events := pool()
+	events := load.Pool()
 	ours, err := ingest(ctx, root, length, events, false)
 	if err != nil {
 		return err
@@ -68,13 +68,8 @@ func ingest(ctx context.Context, root string, length time.Duration, events []age
 		return 0, err
 	}
 	defer inst.Remove()
-	deployment := filepath.Join(inst.Home, "repository", "deployment", "server")
-	for name, text := range map[string]string{
-		"eventstreams/" + benchStream.FileName() + ".json": string(benchStream.JSON()), "eventsink/" + sinkName + ".xml": sinkFile(indexed),
-	} {
-		if err := os.WriteFile(filepath.Join(deployment, name), []byte(text), 0o644); err != nil {
-			return 0, err
-		}
+	if err := load.Deploy(inst.Home, indexed); err != nil {
+		return 0, err
 	}
 	running, err := inst.Start(ctx)
 	if err != nil {
@@ -132,8 +127,7 @@ func publish(ctx context.Context, inst *server.Installation, length time.Duratio
 
 // counted checks that the store has as many rows as were acknowledged.
 func counted(ctx context.Context, inst *server.Installation, want uint64) error {
-	query := "CREATE TEMPORARY TABLE e USING CarbonAnalytics OPTIONS (tableName \"" + tableName + "\", schema \"serial LONG\"); SELECT COUNT(*) AS n FROM e"
-	out, err := inst.Command(ctx, "query", query).CombinedOutput()
+	out, err := inst.Command(ctx, "query", load.Count).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("query: %w\n%s", err, out)
 	}

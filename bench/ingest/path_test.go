@@ -18,6 +18,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
+	"carbonado.dev/carbonado/bench/load"
 	"carbonado.dev/carbonado/components/dataservice"
 	"carbonado.dev/carbonado/components/eventreceiver"
 	"carbonado.dev/carbonado/components/eventsink"
@@ -54,8 +55,8 @@ func newPath(t testing.TB) *path {
 	p.store = k.Start(dataservice.Start, folder("dataservice"))
 	p.receiver = k.Start(eventreceiver.Start, folder("eventreceiver"))
 	p.sink = k.Start(eventsink.Start, folder("eventsink"))
-	k.MustDeploy("eventstreams/"+benchStream.FileName()+".json", string(benchStream.JSON()))
-	k.MustDeploy("eventsink/"+sinkName+".xml", sinkFile(false))
+	k.MustDeploy("eventstreams/"+load.Stream.FileName()+".json", string(load.Stream.JSON()))
+	k.MustDeploy("eventsink/"+load.SinkName+".xml", load.SinkFile(false))
 	return p
 }
 
@@ -131,7 +132,7 @@ func (p *path) column(table, name string) []string {
 // unique checks that the table holds event numbers 0 … n-1, each once.
 func (p *path) unique(n int) {
 	p.t.Helper()
-	got := p.column(tableName, "serial")
+	got := p.column(load.TableName, "serial")
 	seen := map[string]int{}
 	for _, v := range got {
 		seen[v]++
@@ -157,7 +158,7 @@ func TestPathIsExact(t *testing.T) {
 	a := p.agent(func(o *agent.Options) { o.Connections = 4 })
 	const events = 20_000
 	for i := range events {
-		if err := a.Publish(t.Context(), numberedEvent(i)); err != nil {
+		if err := a.Publish(t.Context(), load.Event(i)); err != nil {
 			t.Fatal(err)
 		}
 		switch i {
@@ -190,9 +191,9 @@ func TestPythonClient(t *testing.T) {
 	}
 	p := newPath(t)
 	const stream = "org.acme.python"
-	sink := strings.NewReplacer(benchStream.ID(), stream+":1.0.0").Replace(`<EventStoreConfiguration><TableSchema>
+	sink := strings.NewReplacer(load.Stream.ID(), stream+":1.0.0").Replace(`<EventStoreConfiguration><TableSchema>
 		<ColumnDefinition><Name>serial</Name><Type>INTEGER</Type></ColumnDefinition><ColumnDefinition><Name>text</Name><Type>STRING</Type></ColumnDefinition>
-		</TableSchema><Source><StreamId>` + benchStream.ID() + `</StreamId></Source></EventStoreConfiguration>`)
+		</TableSchema><Source><StreamId>` + load.Stream.ID() + `</StreamId></Source></EventStoreConfiguration>`)
 	if state, c := p.kernel.Deploy("eventsink/org_acme_python.xml", sink); !strings.HasSuffix(state.String(), "WAITING") {
 		t.Fatalf("%v %v", state, c)
 	}
@@ -226,7 +227,7 @@ func TestPythonClient(t *testing.T) {
 func BenchmarkPath(b *testing.B) {
 	p := newPath(b)
 	a := p.agent(func(o *agent.Options) { o.Connections = 8 })
-	events := pool()
+	events := load.Pool()
 	b.ResetTimer()
 	var wg sync.WaitGroup
 	const publishers = 2
