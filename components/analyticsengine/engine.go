@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -91,6 +92,7 @@ func Start(c *component.C) error {
 			Threads: cfg.Threads, SpillMax: cfg.SpillMiB << 20, Zone: zone,
 		},
 	}
+	e.quiet = time.AfterFunc(quietAfter, e.rest)
 	if cfg.SpillMiB > 0 {
 		e.limits.Spill = filepath.Join(c.DataFolder(), "spill")
 	}
@@ -131,6 +133,24 @@ type Engine struct {
 	limits   duck.Limits
 	// places holds one token for each statement that runs.
 	places chan struct{}
+	// quiet returns memory to the system when no statement has run for a while.
+	quiet *time.Timer
+}
+
+// quietAfter is how long no statement has run before memory goes back; most scripts come every minute or so.
+const quietAfter = 5 * time.Second
+
+// rest gives what the last statements left to the system: what the engine keeps for the next one is 10 ms of work.
+func (e *Engine) rest() {
+	if len(e.places) == 0 {
+		debug.FreeOSMemory()
+	}
+}
+
+// Stop ends the timer.
+func (e *Engine) Stop(context.Context) error {
+	e.quiet.Stop()
+	return nil
 }
 
 // Prepare empties the folder for spilled data: whatever is there is of a process that is gone.
@@ -151,7 +171,10 @@ func (e *Engine) Prepare(context.Context) error {
 func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case e.places <- struct{}{}:
-		return func() { <-e.places }, nil
+		return func() {
+			<-e.places
+			e.quiet.Reset(quietAfter)
+		}, nil
 	case <-ctx.Done():
 		return nil, ErrBusy.New("no place was free in time; %d statements run at once", e.cfg.Statements)
 	}

@@ -199,7 +199,7 @@ func httpStatus(err error) int {
 
 func writeError(w http.ResponseWriter, err error) {
 	c := cause.From(err)
-	writeJSON(w, httpStatus(c), map[string]any{"cause": toCauseJSON(c.Proto())})
+	writeJSON(w, httpStatus(c), map[string]any{"status": "failed", "message": c.Error(), "cause": toCauseJSON(c.Proto())})
 }
 
 // jsonOutput keeps the last result.

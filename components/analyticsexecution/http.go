@@ -299,5 +299,5 @@ func writeError(w http.ResponseWriter, err error) {
 	case codes.DeadlineExceeded:
 		code = http.StatusGatewayTimeout
 	}
-	writeJSON(w, code, map[string]any{"cause": toCauseJSON(c.Proto())})
+	writeJSON(w, code, map[string]any{"status": "failed", "message": c.Error(), "cause": toCauseJSON(c.Proto())})
 }

@@ -25,7 +25,7 @@ import (
 type leases struct {
 	kernelv1.CoordinatorClient
 	mu       sync.Mutex // guards all below
-	holder   string // "" grants
+	holder   string     // "" grants
 	failing  bool
 	token    uint64
 	fired    string

@@ -3,6 +3,7 @@ package sparksql
 import (
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -292,4 +293,23 @@ func FuzzScript(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestDocumentedFunctions keeps docs/sql.md true.
+func TestDocumentedFunctions(t *testing.T) {
+	doc, err := os.ReadFile("../../../docs/sql.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(doc), "## Functions")
+	text, _, _ = strings.Cut(text, "## Limits")
+	listed := map[string]bool{}
+	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return !(r == '_' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9') }) {
+		listed[w] = true
+	}
+	for name := range functions {
+		if !listed[name] && !strings.HasPrefix(name, "facet") {
+			t.Errorf("function %s is not in docs/sql.md", name)
+		}
+	}
 }
