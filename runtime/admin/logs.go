@@ -4,7 +4,27 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
 )
+
+// registerLogs adds the calls that answer with text, and describes them.
+func (s *Server) registerLogs() {
+	lines := []*huma.Param{
+		{Name: "n", In: "query", Description: "How many of the last lines, at most 10,000", Schema: &huma.Schema{Type: huma.TypeInteger, Default: 100}},
+		{Name: "follow", In: "query", Description: "Go on as lines come", Schema: &huma.Schema{Type: huma.TypeBoolean}},
+	}
+	for path, op := range map[string]huma.Operation{
+		"/api/logs": {OperationID: "logs", Summary: "The server's log", Parameters: lines},
+		"/api/components/{name}/logs": {OperationID: "componentLogs", Summary: "A component's log", Parameters: append([]*huma.Param{
+			{Name: "name", In: "path", Required: true, Description: "Name of the component", Schema: &huma.Schema{Type: huma.TypeString}}}, lines...)},
+	} {
+		s.mux.HandleFunc("GET "+path, s.logs)
+		op.Method, op.Path = http.MethodGet, path
+		op.Responses = map[string]*huma.Response{"200": {Description: "Lines", Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}}}
+		s.api.OpenAPI().AddOperation(&op)
+	}
+}
 
 // logs answers GET /api/logs and GET /api/components/{name}/logs?n=100&follow=true as plain text.
 func (s *Server) logs(w http.ResponseWriter, r *http.Request) {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"github.com/danielgtaylor/huma/v2/sse"
 	"google.golang.org/grpc/codes"
 
 	"carbonado.dev/carbonado/runtime/deploy"
@@ -47,11 +46,13 @@ type Server struct {
 	Options
 	mux *http.ServeMux
 	api huma.API
+	// alive is the time between two signs of life of GET /api/events, patience how long a reader may take for one write.
+	alive, patience time.Duration
 }
 
 // New makes the API.
 func New(o Options) *Server {
-	s := &Server{Options: o, mux: http.NewServeMux()}
+	s := &Server{Options: o, mux: http.NewServeMux(), alive: aliveEvery, patience: readerPatience}
 	c := huma.DefaultConfig("Carbonado admin API", o.Version)
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "/api/openapi", "", "/api/schemas"
 	c.CreateHooks = nil // no $schema links in bodies: their shapes are SEAMS.md section 7
@@ -159,7 +160,7 @@ func (s *Server) register() {
 	get(s, "diag", "/api/components/{name}/diag", "Why a component is not as asked for", func(ctx context.Context, in *named) (Diagnosis, error) { return r.Diag(ctx, in.Name) })
 	type historyInput struct {
 		Name string `path:"name" doc:"Name of the component"`
-		All  bool `query:"all" doc:"Earlier kernel runs too"`
+		All  bool   `query:"all" doc:"Earlier kernel runs too"`
 	}
 	get(s, "history", "/api/components/{name}/history", "Transitions of a component", func(ctx context.Context, in *historyInput) ([]Transition, error) {
 		return r.History(ctx, in.Name, in.All)
@@ -193,20 +194,8 @@ func (s *Server) register() {
 			})
 	}
 	huma.Register(s.api, huma.Operation{OperationID: "credentials", Method: http.MethodPost, Path: "/api/credentials", Summary: "A short-lived credential", Errors: []int{400, 401, 403, 503}}, s.credentials)
-	sse.Register(s.api, huma.Operation{OperationID: "events", Method: http.MethodGet, Path: "/api/events", Summary: "What happens, as server-sent events"}, map[string]any{"message": Event{}},
-		func(ctx context.Context, _ *none, send sse.Sender) {
-			ch, err := r.Events(ctx)
-			if err != nil {
-				return
-			}
-			for ev := range ch {
-				if send.Data(ev) != nil {
-					return
-				}
-			}
-		})
-	s.mux.HandleFunc("GET /api/components/{name}/logs", s.logs)
-	s.mux.HandleFunc("GET /api/logs", s.logs)
+	s.registerEvents()
+	s.registerLogs()
 	s.mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		writeFailure(w, &Failure{Status: "failed", Message: "no such call: " + r.Method + " " + r.URL.Path, Cause: CauseOf(ErrInput.New("%s %s", r.Method, r.URL.Path).Proto()), code: http.StatusNotFound})
 	})
