@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/digest"
 	"carbonado.dev/sdk/cause"
 	"github.com/Masterminds/semver/v3"
 	"google.golang.org/grpc/codes"
@@ -48,15 +49,29 @@ const (
 type Catalog struct {
 	// plugins is the folder of packages, known the file of names once installed.
 	plugins, known string
-	hashes         hashes
+	digests        *digest.Cache
 }
 
 // At gives the catalog of the installation in home.
 func At(home string) *Catalog {
-	return &Catalog{
+	c := &Catalog{
 		plugins: filepath.Join(home, "plugins"),
 		known:   filepath.Join(home, "repository", "data", "kernel", "known-names"),
+		digests: &digest.Cache{},
 	}
+	c.digests.Load(c.digestsFile())
+	return c
+}
+
+// digestsFile lies beside the names once installed.
+func (c *Catalog) digestsFile() string { return filepath.Join(filepath.Dir(c.known), "digests") }
+
+// Digests is the memory of digests that this catalog uses, for those who open its files.
+func (c *Catalog) Digests() *digest.Cache { return c.digests }
+
+// SaveDigests keeps the digests of what was read for the next process, so that unchanged files are not read again.
+func (c *Catalog) SaveDigests() error {
+	return c.digests.Save(c.digestsFile())
 }
 
 var namePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{0,62}$`)
@@ -231,7 +246,7 @@ func open(root *os.Root, path string) (*os.File, error) {
 
 // same compares an open file with its record.
 func (c *Catalog) same(p *Package, want File, f *os.File) error {
-	have, err := c.hashes.of(f)
+	have, err := c.digests.Of(f)
 	if err != nil {
 		return ErrDigest.Wrap(err, "%s cannot be read", c.shown(p, want.Path))
 	}

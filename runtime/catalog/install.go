@@ -217,7 +217,7 @@ func (in *installation) share(path, digest string) error {
 	}
 	staged, blob := filepath.Join(in.stage, path), filepath.Join(dir, digest)
 	if f, err := os.Open(blob); err == nil {
-		have, err := in.catalog.hashes.of(f)
+		have, err := in.catalog.digests.Of(f)
 		if err = errors.Join(err, f.Close()); err != nil {
 			return err
 		}

@@ -172,7 +172,7 @@ func (k *Kernel) open(ctx context.Context) error {
 		return err
 	}
 	repository := filepath.Join(k.home, "repository")
-	if k.supervisor, err = supervisor.New(supervisor.Config{Guardian: k.guardian, RunFolder: filepath.Join(repository, "run"), Log: k.logs.root}); err != nil {
+	if k.supervisor, err = supervisor.New(supervisor.Config{Guardian: k.guardian, RunFolder: filepath.Join(repository, "run"), Log: k.logs.root, Digests: k.catalog.Digests()}); err != nil {
 		return err
 	}
 	k.registry = registry.New()
@@ -366,6 +366,9 @@ func (k *Kernel) announce(ctx context.Context) {
 		k.log.Warn("some components are still on their way", "after", settleDeadline.String())
 	}
 	k.setState("RUNNING")
+	if err := k.catalog.SaveDigests(); err != nil {
+		k.log.Warn("digests are not kept for the next start", "error", err)
+	}
 	k.writeSummary(ctx)
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,98 +13,20 @@ import (
 	"testing"
 	"time"
 
+	"carbonado.dev/carbonado/runtime/digest"
 	"pgregory.net/rapid"
 )
 
-// aged writes an executable whose last change is long enough ago for its digest to be remembered.
-func aged(t *testing.T, path, text string) string {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	settle(t, path)
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:])
-}
-
-func settle(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	tick := time.NewTicker(settled / 4)
-	defer tick.Stop()
-	for range tick.C { // the clock that ctime is taken from can't be set
-		if _, age, err := identify(f); err != nil || age > settled {
-			return
-		}
-	}
-}
-
-func TestDigestIsTakenOncePerVersionOfAFile(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "program")
-	digest := aged(t, path, "one")
-	var v verifier
-	var all sync.WaitGroup
-	for range 16 {
-		all.Go(func() {
-			f, err := v.open(path, digest)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer f.Close()
-			if b, _ := io.ReadAll(f); string(b) != "one" { // from its start: hashing moved no offset
-				t.Errorf("the descriptor reads %q", b)
-			}
-		})
-	}
-	all.Wait()
-	if v.hashed != 1 {
-		t.Errorf("hashed %d times", v.hashed)
-	}
-	// Another name of the same inode, as first-party packages have it: a link is a change, so it's read once more and no more.
-	other := filepath.Join(dir, "other")
-	if err := os.Link(path, other); err != nil {
-		t.Fatal(err)
-	}
-	settle(t, path)
-	for _, name := range []string{other, path, other} {
-		f, err := v.open(name, digest)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
-	}
-	if v.hashed != 2 {
-		t.Errorf("hashed %d times after a link", v.hashed)
-	}
-	// Other content of the same length, with the old time stamp put back.
-	info, _ := os.Stat(path)
-	if err := os.WriteFile(path, []byte("two"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := v.open(path, digest); !errors.Is(err, ErrDigest) {
-		t.Errorf("changed content: %v", err)
-	}
-}
-
 func TestFreshDigestIsNotRemembered(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "program")
-	var v verifier
+	digests := &digest.Cache{}
 	for n := range 3 {
 		text := fmt.Sprint(n)
 		if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		sum := sha256.Sum256([]byte(text))
-		f, err := v.open(path, hex.EncodeToString(sum[:]))
+		f, err := open(digests, path, hex.EncodeToString(sum[:]))
 		if err != nil {
 			t.Fatalf("written a moment ago: %v", err)
 		}
@@ -119,9 +40,9 @@ func TestNoProgramIsRefused(t *testing.T) {
 	if err := os.WriteFile(plain, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var v verifier
+	digests := &digest.Cache{}
 	for _, path := range []string{plain, dir, filepath.Join(dir, "none")} {
-		if _, err := v.open(path, strings.Repeat("0", 64)); !errors.Is(err, ErrExecutable) {
+		if _, err := open(digests, path, strings.Repeat("0", 64)); !errors.Is(err, ErrExecutable) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/digest"
 	"carbonado.dev/carbonado/runtime/guardian"
 	"carbonado.dev/carbonado/runtime/launch"
 	"carbonado.dev/sdk/handshake"
@@ -53,6 +54,8 @@ type Config struct {
 	// RunFolder is repository/run. Attempts get folders of their own below it, or below a folder that it names where its path is
 	// too long for Unix sockets.
 	RunFolder string
+	// Digests remembers the digests of executables; nil is a memory of its own.
+	Digests *digest.Cache
 	// Log takes the components' lines, each under its component's name, and the supervisor's own.
 	Log hclog.Logger
 }
@@ -61,7 +64,6 @@ type Config struct {
 type Supervisor struct {
 	conf     Config
 	attempts attempts
-	verifier verifier
 	events   *events
 	work     sync.WaitGroup // every goroutine of an instance
 
@@ -81,6 +83,9 @@ func New(c Config) (*Supervisor, error) {
 	a, err := newAttempts(c.RunFolder)
 	if err != nil {
 		return nil, err
+	}
+	if c.Digests == nil {
+		c.Digests = &digest.Cache{}
 	}
 	s := &Supervisor{conf: c, attempts: a, events: newEvents(), instances: map[*Instance]struct{}{}}
 	s.life, s.die = context.WithCancel(context.Background())
@@ -135,7 +140,7 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	executable, err := s.verifier.open(spec.Executable, spec.Digest)
+	executable, err := open(s.conf.Digests, spec.Executable, spec.Digest)
 	if err != nil {
 		return nil, err
 	}

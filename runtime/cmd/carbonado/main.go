@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 
@@ -14,7 +13,6 @@ import (
 	"carbonado.dev/carbonado/runtime/kernel"
 	_ "carbonado.dev/carbonado/runtime/launch" // makes this binary the launcher step when it is executed under that name
 	"carbonado.dev/carbonado/runtime/plan/inputs"
-	"carbonado.dev/carbonado/runtime/profile"
 )
 
 // version is set by the build.
@@ -36,10 +34,8 @@ func main() {
 func server(home string, args []string) int {
 	if !guardian.Inside() {
 		// A wrong flag ends here, before anything runs.
-		if in, err := inputs.Read(context.Background(), home, args); err != nil {
+		if err := inputs.Check(home, args); err != nil {
 			return cli.Report(os.Stderr, err)
-		} else if len(in.Rest) > 0 {
-			return cli.Report(os.Stderr, profile.ErrUsage.New("argument %q is not known", in.Rest[0]))
 		}
 		return guardian.Run(guardian.Config{Args: append([]string{"carbonado", "server"}, args...)})
 	}
