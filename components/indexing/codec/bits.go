@@ -82,6 +82,9 @@ func At(src []byte, i int, width uint) (v uint32, ok bool) {
 	if width > 32 || end > uint(len(src)) {
 		return 0, false
 	}
+	if from := at / 8; from+8 <= uint(cap(src)) {
+		return uint32(binary.LittleEndian.Uint64(src[from:from+8]) >> (at & 7) & (1<<width - 1)), true
+	}
 	var acc uint64
 	for k, b := range src[at/8 : end] {
 		acc |= uint64(b) << (8 * k)

@@ -13,48 +13,32 @@ import (
 const (
 	// Merges of at most so many documents have a goroutine of their own.
 	smallMerge = 200_000
-	// Segments below this many documents count as of one size.
-	levelFloor = 1000
 	// A segment with more deleted documents than a fourth is rewritten.
 	deadShare = 4
 	// After a failed merge this long passes before the next one.
 	mergeRetry = 10 * time.Second
 )
 
-func level(docs int) int {
-	l := 0
-	for n := docs; n > levelFloor; n /= 10 {
-		l++
-	}
-	return l
-}
-
-// pick finds neighbours to merge: factor or more of at most one level, the smallest level first; else one segment that is
-// mostly deleted. Segments in work separate neighbours. At most limit live documents come together.
+// pick finds neighbours to merge: the window of factor segments that is cheapest to rewrite, and what is small to its right. In
+// a window no segment is more than half of the whole, so each rewriting of a document at least doubles its segment. Else one
+// segment of which much is deleted. Segments in work part neighbours. At most limit live documents come together.
 func pick(segs []segmentRecord, busy map[uint64]bool, factor, limit int) (from, to int) {
-	top := 0
-	for _, r := range segs {
-		top = max(top, level(r.Docs))
-	}
-	for l := 0; l <= top; l++ {
-		start, sum := 0, 0
-		for i := 0; i <= len(segs); i++ {
-			fits, live := false, 0
-			if i < len(segs) {
-				live = segs[i].Docs - segs[i].Deleted
-				fits = !busy[segs[i].ID] && level(segs[i].Docs) <= l && live <= limit
-			}
-			if fits && sum+live <= limit && i-start < 3*factor {
-				sum += live
-				continue
-			}
-			if i-start >= factor {
-				return start, i
-			}
-			if start, sum = i, live; !fits {
-				start, sum = i+1, 0
-			}
+	live := func(i int) int { return segs[i].Docs - segs[i].Deleted }
+	least := limit + 1
+	for start := 0; start+factor <= len(segs); start++ {
+		sum, most, free := 0, 0, true
+		for i := start; i < start+factor; i++ {
+			sum, most, free = sum+live(i), max(most, live(i)), free && !busy[segs[i].ID]
 		}
+		if free && 2*most <= sum && sum < least {
+			least, from, to = sum, start, start+factor
+		}
+	}
+	if to > 0 {
+		for sum := least; to < len(segs) && to-from < 3*factor && !busy[segs[to].ID] && live(to) <= least/factor && sum+live(to) <= limit; to++ {
+			sum += live(to)
+		}
+		return from, to
 	}
 	for i, r := range segs {
 		if !busy[r.ID] && r.Docs <= limit && r.Deleted*deadShare > r.Docs {
