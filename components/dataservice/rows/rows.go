@@ -186,28 +186,14 @@ func (r *Rows) Bytes() int {
 	for _, c := range r.Cols {
 		switch a := c.Arr.(type) {
 		case *array.String:
-			n += a.Len()*5 + stringBytes(a)
+			n += a.Len()*5 + len(a.ValueBytes())
 		case *array.Binary:
-			n += a.Len()*5 + binaryBytes(a)
+			n += a.Len()*5 + len(a.ValueBytes())
 		default:
 			n += a.Len() * 8
 		}
 	}
 	return n
-}
-
-func stringBytes(a *array.String) int {
-	if a.Len() == 0 {
-		return 0
-	}
-	return a.ValueOffset(a.Len()) - a.ValueOffset(0)
-}
-
-func binaryBytes(a *array.Binary) int {
-	if a.Len() == 0 {
-		return 0
-	}
-	return int(a.ValueOffset64(a.Len()) - a.ValueOffset64(0))
 }
 
 // Nulls is n nulls.

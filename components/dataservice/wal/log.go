@@ -207,11 +207,18 @@ func (l *Log) release(f *logFile) {
 	}
 }
 
-// Bounds are the numbers of the first and the last file; 0, 0 is an empty log.
+// Bounds are the numbers of the first and the last file that have a group; 0, 0 is an empty log.
 func (l *Log) Bounds() (first, last uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.first, l.last
+	last = l.last
+	if last > 0 && l.size[last] == 0 {
+		last--
+	}
+	if last < l.first {
+		return 0, 0
+	}
+	return l.first, last
 }
 
 // Bytes is the size of the files from number first on.
