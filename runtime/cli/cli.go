@@ -80,14 +80,14 @@ func Home() (string, error) {
 // Main runs one command and answers the exit code.
 func Main(p Program, args []string) int {
 	a := &app{Program: p}
+	if len(args) > 0 && args[0] == "server" {
+		return p.Server(args[1:]) // DAS's flags (-receiverNode) are not cobra's; and no package has to be read
+	}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
-	if len(args) > 0 && args[0] == "server" {
-		return p.Server(args[1:]) // DAS's flags (-receiverNode) are not cobra's
-	}
 	if len(args) > 0 {
 		if found, _, err := root.Find(args); err != nil || found == root {
 			if code, ok := a.packageVerb(args); ok {
