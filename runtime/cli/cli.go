@@ -104,9 +104,6 @@ func Main(p Program, args []string) int {
 	return a.report(err)
 }
 
-// Report prints an error with its fix and answers the exit code.
-func Report(w io.Writer, err error) int { return (&app{Program: Program{Stderr: w}}).report(err) }
-
 // report prints an error with its fix and answers the exit code.
 func (a *app) report(err error) int {
 	var code exit

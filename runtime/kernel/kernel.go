@@ -129,9 +129,9 @@ func Run(o Options) int {
 	ctx, k.stop = context.WithCancel(ctx)
 	defer k.stop()
 	if err := k.open(ctx); err != nil {
-		fmt.Fprintf(o.Out, "carbonado: %v\n", err)
+		fmt.Fprintf(o.Terminal, "carbonado: %v\n", err)
 		if fix := cause.From(err).Proto().GetFix(); fix != "" {
-			fmt.Fprintf(o.Out, "  fix: %s\n", fix)
+			fmt.Fprintf(o.Terminal, "  fix: %s\n", fix)
 		}
 		k.close()
 		return exitCode(err)

@@ -12,7 +12,6 @@ import (
 	"carbonado.dev/carbonado/runtime/guardian"
 	"carbonado.dev/carbonado/runtime/kernel"
 	_ "carbonado.dev/carbonado/runtime/launch" // makes this binary the launcher step when it is executed under that name
-	"carbonado.dev/carbonado/runtime/plan/inputs"
 )
 
 // version is set by the build.
@@ -33,10 +32,6 @@ func main() {
 // server is the guardian, or within it the kernel.
 func server(home string, args []string) int {
 	if !guardian.Inside() {
-		// A wrong flag ends here, before anything runs.
-		if err := inputs.Check(home, args); err != nil {
-			return cli.Report(os.Stderr, err)
-		}
 		return guardian.Run(guardian.Config{Args: append([]string{"carbonado", "server"}, args...)})
 	}
 	return kernel.Run(kernel.Options{

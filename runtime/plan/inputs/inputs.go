@@ -28,30 +28,6 @@ type Inputs struct {
 	Notices []component.Cause
 }
 
-// Check looks at the command line alone: flags and profile against what is known. It reads no package, so it is quick.
-func Check(home string, args []string) error {
-	profiles, err := profile.Load(home)
-	if err != nil {
-		return err
-	}
-	parsed, rest, err := profiles.ParseArgs(args)
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		return profile.ErrUsage.New("argument %q is not known", rest[0])
-	}
-	req := profile.Request{Args: parsed}
-	if req.Installed, err = catalog.At(home).Names(); err != nil {
-		return err
-	}
-	if req.Remembered, err = catalog.At(home).Known(); err != nil {
-		return err
-	}
-	_, err = profiles.Resolve(req)
-	return err
-}
-
 // Read reads the installation in home for the given command line. Nothing is written and nothing is started. A wrong flag or
 // profile gives an error of kind profile.ErrUsage.
 func Read(ctx context.Context, home string, args []string) (*Inputs, error) {
