@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -179,19 +180,19 @@ func (r *Ref) Provider() string {
 	return ""
 }
 
-// best waits for a provider, suspended or not.
-func (r *Ref) best(ctx context.Context) (*Bound, error) {
+// best waits for a provider of the method's service, suspended or not: a reference such as "kernel" holds several services.
+func (r *Ref) best(ctx context.Context, method string) (*Bound, error) {
+	serviceName, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	for {
 		r.refs.mu.Lock()
-		var first *Bound
-		if len(r.refs.bound) > 0 {
-			first = r.refs.bound[0]
+		bound, changed := r.refs.bound, r.refs.changed
+		for _, b := range bound {
+			if b.service == serviceName {
+				r.refs.mu.Unlock()
+				return b, nil
+			}
 		}
-		changed := r.refs.changed
 		r.refs.mu.Unlock()
-		if first != nil {
-			return first, nil
-		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -207,7 +208,7 @@ func (r *Ref) Invoke(ctx context.Context, method string, args, reply any, opts .
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
 	for {
-		b, err := r.best(ctx)
+		b, err := r.best(ctx, method)
 		if err != nil {
 			return err
 		}
@@ -220,7 +221,7 @@ func (r *Ref) Invoke(ctx context.Context, method string, args, reply any, opts .
 
 // NewStream opens a stream on the best provider.
 func (r *Ref) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	b, err := r.best(ctx)
+	b, err := r.best(ctx, method)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -64,15 +65,33 @@ func (notes) Deploy(_ context.Context, a *component.Artifact) error {
 	if strings.HasPrefix(text, "faulty") {
 		return errDenied.New("bad note").At("", 1, 7)
 	}
-	if name, ok := strings.CutPrefix(text, "wait:"); ok && waitedFor.Load() == 0 {
+	if name, ok := strings.CutPrefix(text, "wait:"); ok && !offered.has(name) {
 		return component.WaitFor("note:" + name)
 	}
 	a.Offer("note:" + a.Name)
-	waitedFor.Add(1)
+	offered.add(a.Name)
 	return nil
 }
 
-var waitedFor atomic.Int64
+// names remembers which notes were deployed.
+type names struct {
+	mu  sync.Mutex
+	all map[string]bool
+}
+
+func (n *names) add(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.all[name] = true
+}
+
+func (n *names) has(name string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.all[name]
+}
+
+var offered = &names{all: map[string]bool{}}
 
 func startProvider(p *provider) func(*component.C) error {
 	return func(c *component.C) error {
@@ -92,7 +111,7 @@ func startProvider(p *provider) func(*component.C) error {
 }
 
 func TestComponentUnderTheDouble(t *testing.T) {
-	waitedFor.Store(0)
+	clear(offered.all)
 	k := sdktest.NewKernel(t)
 	p := &provider{events: new(atomic.Int64)}
 	provided := k.Start(startProvider(p), sdktest.WithDescriptor("testdata/provider.yaml"), sdktest.WithConfig(map[string]any{"loud": true}))
@@ -147,6 +166,11 @@ func TestComponentUnderTheDouble(t *testing.T) {
 		t.Error("a lease has two holders")
 	}
 
+	// The reference "kernel" holds two services; each call goes to its own.
+	put, err := kernelv1.NewArtifactsClient(consumer.Kernel()).Put(ctx, &kernelv1.PutArtifactRequest{Type: "note", Name: "p", Content: []byte("by a component")})
+	if err != nil || put.Artifact.State != "DEPLOYED" {
+		t.Errorf("artifact written by a component: %v %v", put, err)
+	}
 	if state, _ := k.Deploy("notes/w.txt", "wait:n"); state != controlv1.DeployResponse_STATE_WAITING {
 		t.Errorf("waiting note is %v", state)
 	}
