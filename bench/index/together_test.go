@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/parquet-go/parquet-go"
 	"go.uber.org/goleak"
 
 	"carbonado.dev/carbonado/components/dataservice"
@@ -29,6 +31,7 @@ const tenant = -1234
 type pair struct {
 	t            *testing.T
 	store, index *sdktest.Component
+	staging      string
 }
 
 func (p *pair) records() analyticsv1.RecordStoreClient {
@@ -41,7 +44,7 @@ func (p *pair) searches() analyticsv1.IndexClient {
 
 func newPair(t *testing.T) *pair {
 	k := sdktest.NewKernel(t)
-	p := &pair{t: t}
+	p := &pair{t: t, staging: filepath.Join(k.Dir(), "repository", "data", "DataService", "staging")}
 	p.store = k.Start(dataservice.Start, sdktest.WithDescriptor("../../components/dataservice/component.yaml"))
 	p.index = k.Start(indexing.Start, sdktest.WithDescriptor("../../components/indexing/component.yaml"), sdktest.WithConfig(map[string]any{"nice": 0}))
 	return p
@@ -158,6 +161,11 @@ func TestWithTheRealStore(t *testing.T) {
 	}
 	p.want(ctx, "PLAIN", "*:*", plain)
 	p.want(ctx, "KEYED", "*:*", len(keyed))
+	// A script's INSERT OVERWRITE: the table's rows are replaced in one step.
+	p.overwrite(ctx, "PLAIN", 5000)
+	p.want(ctx, "PLAIN", "*:*", 5000)
+	p.want(ctx, "PLAIN", "msg:all", 0)
+	p.want(ctx, "PLAIN", "msg:written AND k:[0 TO 99]", 100)
 	if _, err := p.records().DropTable(ctx, &analyticsv1.DropTableRequest{Tenant: tenant, Table: "PLAIN"}); err != nil {
 		t.Fatal(err)
 	}
@@ -174,6 +182,31 @@ func TestWithTheRealStore(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the table made anew is not indexed")
 		}
+	}
+}
+
+// overwrite replaces a table's rows by n staged ones.
+func (p *pair) overwrite(ctx context.Context, name string, n int) {
+	tx, err := p.records().Begin(ctx, &analyticsv1.BeginRequest{Tenant: tenant, Table: name, Mode: analyticsv1.WriteMode_WRITE_MODE_OVERWRITE, Key: "test/1"})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	type row struct {
+		Seq       int64   `parquet:"_seq"`
+		Time      int64   `parquet:"_timestamp"`
+		K         *int32  `parquet:"k,optional"`
+		Msg       *string `parquet:"msg,optional"`
+		Arbitrary *string `parquet:"_arbitrary,optional"`
+	}
+	rows := make([]row, n)
+	for i := range rows {
+		rows[i] = row{Seq: int64(tx.FirstSeq) + int64(i), Time: int64(i), K: ptr(int32(i)), Msg: ptr(fmt.Sprintf("written %d", i))}
+	}
+	if err := parquet.WriteFile(filepath.Join(p.staging, tx.Folder, "rows.parquet"), rows); err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := p.records().Commit(ctx, &analyticsv1.CommitRequest{Transaction: tx.Transaction, Files: []string{"rows.parquet"}}); err != nil {
+		p.t.Fatal(err)
 	}
 }
 
