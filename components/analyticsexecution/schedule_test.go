@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // slow is an executor whose runs take a time; it notes when they begin.
 type slow struct {
 	takes   time.Duration
+	mu      sync.Mutex // guards away
 	away    error
 	claimed bool
 	began   []time.Time
@@ -29,7 +31,11 @@ type slow struct {
 	keys    []string
 }
 
-func (s *slow) ready() error { return s.away }
+func (s *slow) ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.away
+}
 
 func (s *slow) run(ctx context.Context, _ *definition, key string, fire time.Time, started func()) (outcome, error) {
 	if s.claimed {
@@ -142,7 +148,9 @@ func TestAnEngineThatIsAwayIsSaidOnce(t *testing.T) {
 		s.add(file(t, "a", "0/1 * * * * ?"))
 		time.Sleep(time.Hour - 500*time.Millisecond)
 		synctest.Wait()
+		exec.mu.Lock()
 		exec.away = nil
+		exec.mu.Unlock()
 		time.Sleep(time.Second)
 		end(t, s)
 		if got := states(s, "a"); got != "SUCCEEDED SKIPPED" {
