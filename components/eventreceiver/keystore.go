@@ -43,6 +43,11 @@ func (r *receiver) serverTLS() (*tls.Config, error) {
 		}
 		cfg.Certificates, cfg.GetCertificate = []tls.Certificate{*cert}, nil
 	}
+	return r.lower(cfg)
+}
+
+// lower applies the setting of the least TLS version.
+func (r *receiver) lower(cfg *tls.Config) (*tls.Config, error) {
 	if cfg == nil || r.config.TLSMinVersion == "" {
 		return cfg, nil
 	}
