@@ -186,9 +186,13 @@ func (r *Rows) Bytes() int {
 	for _, c := range r.Cols {
 		switch a := c.Arr.(type) {
 		case *array.String:
-			n += a.Len()*5 + len(a.ValueBytes())
+			if a.Len() > 0 {
+				n += a.Len()*5 + len(a.ValueBytes())
+			}
 		case *array.Binary:
-			n += a.Len()*5 + len(a.ValueBytes())
+			if a.Len() > 0 {
+				n += a.Len()*5 + len(a.ValueBytes())
+			}
 		default:
 			n += a.Len() * 8
 		}

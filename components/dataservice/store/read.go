@@ -337,7 +337,11 @@ func (rd *reading) inOrder(ctx context.Context, in span, start, count int64) err
 				start -= n
 				return nil
 			}
-			r = r.Slice(int(start), int(min(n, start+left)))
+			end := n
+			if left < n-start {
+				end = start + left
+			}
+			r = r.Slice(int(start), int(end))
 			start = 0
 			left -= int64(r.Len())
 			if err := rd.emit(r); err != nil {
@@ -469,7 +473,7 @@ func (rd *reading) newest(ctx context.Context, in span, start, count int64) erro
 		k := int(min(passRows, left))
 		if start > 0 {
 			k = int(min(passRows, start))
-			if start <= passRows && left < passRows {
+			if start < passRows && left < passRows {
 				k = int(min(passRows, start+left))
 			}
 		}

@@ -191,6 +191,7 @@ func (s *Store) decodePut(t *manifest.Table, stream []byte) (out []*rows.Rows, e
 	now := s.opts.Now().UnixMilli()
 	for rd.Next() {
 		rec := rd.RecordBatch()
+		rec.Retain() // the reader lets go of it; the memory is Go's
 		r, err := putRows(t, rec, now)
 		if err != nil {
 			return nil, err

@@ -381,8 +381,9 @@ type Producer struct {
 // NewProducer opens a link to the log that lives as long as the test.
 func (c *Client) NewProducer() *Producer {
 	ctx, cancel := context.WithCancel(context.Background())
+	conn := c.Conns.Log
 	p := link.NewProducer(ctx, func(ctx context.Context) (link.Transport, error) {
-		return analyticsv1.NewEventLogClient(c.Conns.Log).Append(ctx, link.CallOption())
+		return analyticsv1.NewEventLogClient(conn).Append(ctx, link.CallOption())
 	}, link.Options{})
 	var once sync.Once
 	c.Cleanup(func() { once.Do(func() { p.Close(); cancel() }) })
