@@ -187,6 +187,11 @@ func (e *engine) look(ctx context.Context) error {
 	changed := len(gone) > 0
 	for _, t := range gone {
 		e.log.Info("table is no longer indexed", "table", t.name)
+		if infos[t.name] != nil && !t.isDropped() {
+			// Nothing of it is indexed now; if that changes, it goes on where it stopped.
+			t.close()
+			continue
+		}
 		if err := t.remove(); err != nil {
 			e.log.Warn("index folder can't be removed", "table", t.name, "reason", err)
 		}
@@ -247,8 +252,8 @@ func (e *engine) sweep(infos map[string]*analyticsv1.TableInfo) {
 		if err != nil || !d.IsDir() {
 			continue
 		}
-		if info := infos[name]; info == nil || !newSchema(info).indexed() {
-			e.log.Info("removing the index of a table that is no longer indexed", "table", name)
+		if infos[name] == nil {
+			e.log.Info("removing the index of a table that is no longer there", "table", name)
 			_ = os.RemoveAll(filepath.Join(e.folder, d.Name()))
 		}
 	}

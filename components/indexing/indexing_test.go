@@ -251,6 +251,15 @@ func TestNewColumnsApplyFromThenOn(t *testing.T) {
 	n.wait()
 	n.want("A", "level:1", fresh...)
 	n.want("A", "msg:(old new)", old[0], fresh[0])
+	// With no indexed column at all there is nothing to search; with one again the index goes on where it stopped.
+	n.store.create("A", &analyticsv1.Column{Name: "msg", Type: typeString}, &analyticsv1.Column{Name: "level", Type: typeInt})
+	n.wait()
+	if _, err := n.index.Count(n.ctx(), &analyticsv1.SearchCountRequest{Tenant: tenant, Table: "A"}); !errors.Is(cause.From(err), ErrTable) {
+		t.Fatalf("search in a table without indexed columns: %v", err)
+	}
+	n.store.create("A", col("msg", typeString), col("level", typeInt))
+	n.wait()
+	n.want("A", "msg:(old new)", old[0], fresh[0])
 	if _, err := n.index.Clear(n.ctx(), &analyticsv1.ClearIndexRequest{Tenant: tenant, Table: "a"}); err != nil {
 		t.Fatal(err)
 	}

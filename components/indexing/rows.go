@@ -28,7 +28,7 @@ func newSchema(info *analyticsv1.TableInfo) *schema {
 	s := &schema{version: info.SchemaVersion, types: map[string]lucene.Type{segment.Time: lucene.Long, segment.Seq: lucene.Long}}
 	for _, c := range info.GetSchema().GetColumns() {
 		t, ok := typeOf(c.Type)
-		if !ok || !c.Indexed && !c.Facet && c.Type != analyticsv1.ColumnType_COLUMN_TYPE_FACET {
+		if !ok || !c.Indexed && !c.Facet {
 			continue
 		}
 		s.columns = append(s.columns, c)
