@@ -18,9 +18,12 @@ import (
 	"os"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"carbonado.dev/sdk/agent"
 	"carbonado.dev/sdk/cause"
 	"carbonado.dev/sdk/component"
+	commonv1 "carbonado.dev/sdk/proto/carbonado/common/v1"
 )
 
 // Exit codes, as documented for all verbs.
@@ -132,6 +135,12 @@ func ask(ctx context.Context, inv *component.Invocation, method, path string, bo
 		code = exitDenied
 	case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
 		code = exitUnreachable
+	}
+	var failure struct {
+		Cause *commonv1.Cause `json:"cause"`
+	}
+	if json.Unmarshal(data, &failure) == nil && failure.Cause.GetCode() != "" {
+		return &exitError{code, cause.FromProto(failure.Cause, codes.Unknown)}
 	}
 	return &exitError{code, ErrNode.New("%s %s: %s: %.1000s", method, path, resp.Status, bytes.TrimSpace(data))}
 }
