@@ -46,6 +46,9 @@ var (
 	ErrZone = cause.Define("CBN-SQL-049", "The time zone is not known.", "Set timeZone to an IANA name, for example Europe/Berlin.").Code(codes.InvalidArgument)
 )
 
+// checkMemory bounds the database of a check.
+const checkMemory = 32 << 20
+
 // permission is what a person needs to run SQL.
 const permission = "/permission/admin/manage/analytics"
 
@@ -87,6 +90,7 @@ func Start(c *component.C) error {
 		segments: c.Share("DataService/segments"),
 		staging:  c.Share("DataService/staging"),
 		places:   make(chan struct{}, cfg.Statements),
+		checking: make(chan struct{}, 1),
 		limits: duck.Limits{
 			Memory:  cfg.MemoryMiB << 20 / int64(cfg.Statements),
 			Threads: cfg.Threads, SpillMax: cfg.SpillMiB << 20, Zone: zone,
@@ -133,6 +137,8 @@ type Engine struct {
 	limits   duck.Limits
 	// places holds one token for each statement that runs.
 	places chan struct{}
+	// checking holds a token while a script is checked.
+	checking chan struct{}
 	// quiet returns memory to the system when no statement has run for a while.
 	quiet *time.Timer
 }
@@ -218,12 +224,17 @@ func (e *Engine) Check(ctx context.Context, req *analyticsv1.CheckRequest) (*ana
 	if len(queries) == 0 {
 		return resp, nil
 	}
-	leave, err := e.enter(ctx)
-	if err != nil {
-		return nil, err
+	// A check must not wait for statements that run: it has a small database of its own, one at a time.
+	select {
+	case e.checking <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ErrBusy.New("other scripts are being checked")
 	}
-	defer leave()
-	d, err := duck.Open(ctx, e.limits)
+	defer func() {
+		<-e.checking
+		e.quiet.Reset(quietAfter)
+	}()
+	d, err := duck.Open(ctx, duck.Limits{Memory: checkMemory, Threads: 1, Zone: e.limits.Zone})
 	if err != nil {
 		return nil, err
 	}

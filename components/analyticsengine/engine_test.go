@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -36,9 +38,21 @@ type world struct {
 	engine analyticsv1.EngineClient
 }
 
-func newWorld(t *testing.T, config map[string]any) *world {
+func newWorld(t *testing.T, config map[string]any) *world { return newWorldIn(t, "", config) }
+
+// newWorldIn keeps the store's data in a folder that outlives the world; empty: in one that doesn't.
+func newWorldIn(t *testing.T, folder string, config map[string]any) *world {
 	t.Helper()
 	k := sdktest.NewKernel(t)
+	if folder != "" {
+		data := filepath.Join(k.Dir(), "repository", "data")
+		if err := os.MkdirAll(data, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(folder, filepath.Join(data, "DataService")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	d := k.Start(dataservice.Start, sdktest.WithDescriptor("../dataservice/component.yaml"))
 	e := k.Start(analyticsengine.Start, sdktest.WithConfig(config))
 	return &world{

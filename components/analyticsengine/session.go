@@ -57,11 +57,7 @@ func (e *Engine) run(ctx context.Context, req *analyticsv1.ExecuteRequest, out o
 	}
 	s := &session{e: e, req: req, out: out, temps: map[string]*tempTable{}, key: req.RunKey, rows: req.MaxRows}
 	if s.key == "" {
-		b := make([]byte, 12)
-		if _, err := rand.Read(b); err != nil {
-			return duck.ErrEngine.Wrap(err, "run key")
-		}
-		s.key = "run:" + hex.EncodeToString(b)
+		s.key = "run:" + randomHex(12)
 	}
 	if s.rows <= 0 {
 		s.rows = e.cfg.ResultRows
@@ -200,6 +196,14 @@ func (s *session) selectRows(ctx context.Context, n int, st *sparksql.Statement)
 		return finish{}, err
 	}
 	return finish{rows: res.Rows, truncated: res.Truncated}, nil
+}
+
+// randomHex gives n random bytes as text.
+func randomHex(n int) string {
+	b := make([]byte, n)
+	// crypto/rand ends the program where it fails.
+	_, _ = rand.Read(b)
+	return hex.EncodeToString(b)
 }
 
 // runKey names a statement's transaction.

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"carbonado.dev/carbonado/components/analyticsengine/duck"
 	"carbonado.dev/carbonado/components/analyticsengine/sparksql"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
@@ -183,12 +186,15 @@ func (s *session) stage(ctx context.Context, st *sparksql.Statement, tx *analyti
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return 0, ErrStaging.Wrap(err, "folder %s", tx.Folder)
 	}
-	const file = "rows.parquet"
+	// A name of its own for each attempt: one that was given up may still write.
+	file := "rows-" + randomHex(8) + ".parquet"
 	out := target{path: filepath.Join(folder, file)}
-	// What an earlier attempt of this key left is replaced.
-	if err := os.Remove(out.path); err != nil && !os.IsNotExist(err) {
-		return 0, ErrStaging.Wrap(err, "file of an earlier attempt")
-	}
+	committed := false
+	defer func() {
+		if !committed {
+			_ = os.Remove(out.path)
+		}
+	}()
 	for _, c := range cols {
 		out.uses = append(out.uses, sparksql.WithCalled(c.Macro)...)
 	}
@@ -222,8 +228,11 @@ func (s *session) stage(ctx context.Context, st *sparksql.Statement, tx *analyti
 		return 0, err
 	}
 	if _, err := s.e.store.Commit(ctx, commit); err != nil {
+		// Whether the store has adopted the file is not known now; if not, it removes the folder.
+		committed = status.Code(err) == codes.Unavailable || status.Code(err) == codes.DeadlineExceeded
 		return 0, err
 	}
+	committed = rows > 0
 	return rows, nil
 }
 

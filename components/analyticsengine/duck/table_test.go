@@ -156,3 +156,25 @@ func TestCopy(t *testing.T) {
 		t.Errorf("unknown column: %v", err)
 	}
 }
+
+// TestCopyNumbersRowsInOrder: what several threads make is numbered without a gap, in the order of the file.
+func TestCopyNumbersRowsInOrder(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.parquet"), filepath.Join(dir, "out.parquet")
+	parquet(t, in, "SELECT i AS _seq, i AS _timestamp, CAST(i AS INTEGER) AS a FROM range(600000) r(i)")
+	d := open(t, testLimits)
+	lock(t, d, in, out)
+	if err := d.AddTable(ctx, Table{Name: "t", Columns: []Column{{Name: "a", Type: "INTEGER"}}, Files: []File{{Path: in}}}); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := d.Copy(ctx, raw("SELECT a FROM das.t WHERE a % 3 <> 0"), Write{Path: out, FirstSeq: 1000, MaxRows: 1 << 20, Columns: []WriteColumn{{Name: "a", Type: "INTEGER"}}})
+	if err != nil || rows != 400000 {
+		t.Fatalf("%d rows, %v", rows, err)
+	}
+	var c collect
+	_, err = d.Query(ctx, raw("SELECT count(*), min(_seq), max(_seq), sum(CASE WHEN _seq = 1000 + file_row_number THEN 0 ELSE 1 END) FROM read_parquet("+quote(out)+", file_row_number = true)"), 1, &c)
+	if err != nil || c.String() != "400000|1000|400999|0" {
+		t.Errorf("%s, %v", c.String(), err)
+	}
+}
