@@ -2,7 +2,7 @@
 # Looks at a server with Chromium: signs in, watches the Smart Home dashboard move, visits the other pages, runs axe.
 #
 #   CARBONADO_URL       a running server. Without it one is installed into a temporary folder from this tree (after `make build`),
-#                       started with its ports moved, fed with the sample, and ended.
+#                       started with its ports moved by a number of chance (or CARBONADO_PORT_OFFSET), fed with the sample, and ended.
 #   CARBONADO_USER      default admin
 #   CARBONADO_PASSWORD  needed with CARBONADO_URL
 #   CARBONADO_LINK      a one-time sign-in link to try, if given
@@ -27,7 +27,7 @@ if [ -n "${CARBONADO_URL:-}" ]; then
   exec node e2e.mjs
 fi
 
-offset=${CARBONADO_PORT_OFFSET:-417}
+offset=${CARBONADO_PORT_OFFSET:-$((1001 + RANDOM % 2000))}
 home=$(mktemp -d)
 export CARBON_HOME=$home
 unset CARBONADO_ADMIN_PASSWORD

@@ -33,7 +33,7 @@ export default function LineChart({ title, series, names, unit, decimals }: Prop
       {
         width: 300,
         height: 200,
-        padding: [10, 24, 0, 0],
+        padding: [10, 36, 0, 0],
         cursor: { drag: { x: true, y: false } },
         scales: { x: { time: true } },
         axes: [{ ...axis, space: 90, values: (_, splits) => ticks(splits) }, { ...axis, size: 64, values: (_, values) => values.map(v => number(v)) }],
