@@ -49,7 +49,7 @@ func Open(dir string, opts Options, from uint64, each func(*Entry) error) (*Log,
 			return nil, nil, err
 		}
 	}
-	if from > 1 && (len(kept) == 0 || kept[0] != from) {
+	if len(kept) == 0 && from > 1 || len(kept) > 0 && kept[0] != from {
 		return nil, nil, ErrCorrupt.New("log file %d is missing in %s", from, dir)
 	}
 	var torn *Torn
@@ -125,8 +125,10 @@ func (l *Log) replayFile(n uint64, last bool, each func(*Entry) error) (torn *To
 		if err := f.Truncate(end); err != nil {
 			return nil, err
 		}
-		if err := f.Datasync(); err != nil {
-			return nil, err
+		if !l.opts.NoSync {
+			if err := f.Datasync(); err != nil {
+				return nil, err
+			}
 		}
 	}
 	l.size[n] = end
