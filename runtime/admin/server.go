@@ -203,12 +203,14 @@ func (s *Server) register() {
 
 // ArtifactLine is one line of `carbonado artifact ls`.
 type ArtifactLine struct {
-	Path     string    `json:"path"`
-	Type     string    `json:"type"`
-	Name     string    `json:"name"`
-	State    string    `json:"state"`
-	Revision uint64    `json:"revision"`
-	Digest   string    `json:"digest"`
+	Path     string `json:"path"`
+	Type     string `json:"type"`
+	Name     string `json:"name"`
+	State    string `json:"state"`
+	Revision uint64 `json:"revision"`
+	Digest   string `json:"digest"`
+	// Running is the digest of what the owner runs: the last good content where Digest is FAULTY; empty if nothing runs.
+	Running  string    `json:"running"`
 	Owner    string    `json:"owner"`
 	Since    time.Time `json:"since"`
 	WaitsFor []string  `json:"waitsFor"`
@@ -223,7 +225,7 @@ func lines(in []deploy.Artifact) []ArtifactLine {
 			waits = []string{}
 		}
 		out = append(out, ArtifactLine{
-			Path: a.Path, Type: a.Type, Name: a.Name, State: string(a.State), Revision: a.Revision, Digest: a.Digest, Owner: a.Owner,
+			Path: a.Path, Type: a.Type, Name: a.Name, State: string(a.State), Revision: a.Revision, Digest: a.Digest, Running: a.Running, Owner: a.Owner,
 			Since: a.Since.UTC(), WaitsFor: waits, Cause: CauseOf(a.Cause),
 		})
 	}

@@ -383,9 +383,7 @@ func (s *Service) answer(e *entry, o Owner, do step, a answered, batch uint64) (
 		st, why = Faulty, at(cause.From(a.err), e.path)
 	case a.state == controlv1.DeployResponse_STATE_WAITING:
 		st, why = Waiting, ErrWaits.New("%s waits for %s", e.path, strings.Join(a.waitsFor, ", "))
-		if e.running == do.digest {
-			e.running = ""
-		}
+		e.parked = e.parked || e.running == do.digest
 		s.need(e, a.waitsFor)
 		if s.allOffered(a.waitsFor) {
 			// The offer is known, but not to the owner yet: ask again.
@@ -393,7 +391,7 @@ func (s *Service) answer(e *entry, o Owner, do step, a answered, batch uint64) (
 			e.retries++
 		}
 	default:
-		e.running, e.good, e.retries, e.retryAt = do.digest, do.digest, 0, time.Time{}
+		e.running, e.good, e.parked, e.retries, e.retryAt = do.digest, do.digest, false, 0, time.Time{}
 		if do.digest == e.digest {
 			e.breaks = 0
 		}

@@ -55,6 +55,8 @@ const (
 	Deployed State = "DEPLOYED"
 	// Faulty: refused. If an earlier content was good, that one keeps running (Artifact.Running).
 	Faulty State = "FAULTY"
+	// Gone is only told to Options.OnChange, never listed: the file is gone and its owner has let go of it.
+	Gone State = "GONE"
 )
 
 // Artifact is what is known about one file. It is a value: a copy that nobody changes.

@@ -27,6 +27,7 @@ type entry struct {
 	good       string // last content that was taken, of an earlier run too; its bytes are kept
 	generation uint64 // process of the owner that the following is about
 	running    string // content that it runs
+	parked     bool   // running waits: it is known to the owner, but does nothing
 	tried      string // content that it has answered about
 	due        bool   // to be handed again although tried
 	retryAt    time.Time
@@ -66,7 +67,7 @@ func (e *entry) content(digest string, st stamp) {
 
 // forget drops what was known of an owner's process that is no more. Contents and files stay known.
 func (e *entry) forget() {
-	e.generation, e.running, e.tried, e.due = 0, "", "", false
+	e.generation, e.running, e.parked, e.tried, e.due = 0, "", false, "", false
 	e.retryAt, e.retries = time.Time{}, 0
 }
 
@@ -82,6 +83,9 @@ func (e *entry) artifact() Artifact {
 	a := Artifact{
 		Path: e.path, Type: e.typ, Name: e.name, Owner: e.owner, State: e.state, Revision: e.revision, Digest: e.digest,
 		Running: e.running, Since: e.since, Cause: e.cause,
+	}
+	if e.parked {
+		a.Running = ""
 	}
 	if e.state == Waiting {
 		a.WaitsFor = slices.Clone(e.needs)
@@ -129,7 +133,7 @@ func (e *entry) next(o Owner, now time.Time) step {
 		}
 		return step{}
 	}
-	if e.running == e.digest && !e.due {
+	if e.running == e.digest && !e.parked && !e.due {
 		return step{}
 	}
 	if e.tried == e.digest && !e.due {
@@ -150,7 +154,7 @@ func (e *entry) rest() (State, error) {
 		return e.state, keep
 	case !e.read && e.running != e.digest:
 		return Pending, ErrBeingWritten.New("%s is still being written", e.path)
-	case e.running != "" && e.running == e.digest:
+	case e.running != "" && e.running == e.digest && !e.parked:
 		return Deployed, nil
 	}
 	return e.state, keep

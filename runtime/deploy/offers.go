@@ -102,7 +102,11 @@ func unique(names []string) []string {
 // "service:NAME?KEY=VALUE". Artifacts that wait for one of them are handed over again, as are those that stood on one that went.
 func (s *Service) Provide(names []string) {
 	s.mu.Lock()
+	old := s.services.offers
 	s.offer(&s.services, names)
+	if len(names) == 0 {
+		s.lost(&s.services, slices.DeleteFunc(old, func(n string) bool { return s.offered[n] > 0 }))
+	}
 	s.mu.Unlock()
 	s.Ring()
 }

@@ -71,7 +71,7 @@ type Options struct {
 	// Log takes one line per change; nil means none.
 	Log hclog.Logger
 	// OnChange is told each change of an artifact, in order, from the goroutine that made it; nil means nobody. For a file
-	// that is gone, State is empty. It must not block or call back.
+	// that is gone, State is Gone. It must not block or call back.
 	OnChange func(Artifact)
 }
 
@@ -336,7 +336,7 @@ func (s *Service) unlockAndTell(entries ...*entry) {
 			if !e.gone {
 				continue
 			}
-			a.State, a.Cause = "", nil
+			a.State, a.Cause = Gone, nil
 		}
 		r := e.reported
 		if a.State == r.State && a.Digest == r.Digest && a.Running == r.Running && a.Revision == r.Revision && proto.Equal(a.Cause, r.Cause) {
@@ -355,7 +355,7 @@ func (s *Service) unlockAndTell(entries ...*entry) {
 	for _, a := range news {
 		if a.Cause != nil && a.State == Faulty {
 			s.log.Warn("artifact", "path", a.Path, "state", a.State, "digest", brief(a.Digest), "cause", cause.FromProto(a.Cause, 0))
-		} else if a.State != "" {
+		} else {
 			s.log.Info("artifact", "path", a.Path, "state", a.State, "digest", brief(a.Digest), "revision", a.Revision)
 		}
 		s.told(a)

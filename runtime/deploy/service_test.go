@@ -228,6 +228,34 @@ func TestWaitingIsTriedAgainWhenTheOwnerRestarts(t *testing.T) {
 	})
 }
 
+// Services are waited for like artifacts, come and go.
+func TestWaitingForAService(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.replace("streams/a.json", content("wait service:acme.Adapter?type=http"))
+		w.pass(settleTime)
+		w.wantState("streams/a.json", Waiting)
+		provide := func(names ...string) {
+			w.owner.mu.Lock()
+			delete(w.owner.offers, "service:acme.Adapter?type=http")
+			for _, n := range names {
+				w.owner.offers[n] = "elsewhere"
+			}
+			w.owner.mu.Unlock()
+			w.service.Provide(names)
+			w.pass(0)
+		}
+		provide("service:acme.Adapter", "service:acme.Adapter?type=kafka")
+		w.wantState("streams/a.json", Waiting)
+		provide("service:acme.Adapter", "service:acme.Adapter?type=http")
+		w.wantState("streams/a.json", Deployed)
+		provide()
+		w.wantState("streams/a.json", Waiting)
+		provide("service:acme.Adapter?type=http")
+		w.wantState("streams/a.json", Deployed)
+	})
+}
+
 func TestFreedNameWakesTheRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
@@ -381,7 +409,7 @@ func TestOnChangeTellsEachStepOnce(t *testing.T) {
 			states = append(states, a.State)
 		}
 		w.mu.Unlock()
-		if want := []State{Pending, Deployed, ""}; !slices.Equal(states, want) {
+		if want := []State{Pending, Deployed, Gone}; !slices.Equal(states, want) {
 			t.Errorf("told %q, want %q", states, want)
 		}
 	})
