@@ -65,6 +65,9 @@ func run(docs, perCommit, passes int, source string, queries bool) error {
 	}
 	fmt.Printf("# carbonado: %.1f us of CPU per document, %.0f documents/s, %.1f MB\n", ours.cpu, ours.rate, float64(ours.bytes)/1e6)
 	java, err := findJava()
+	if err == nil {
+		err = fetch(java, source, filepath.Join(dir, "libs"))
+	}
 	if err != nil {
 		fmt.Printf("index-cpu-per-doc without a ratio: %v\n", err)
 		return nil
@@ -183,14 +186,19 @@ func findJava() (string, error) {
 	return "", errors.New("Lucene 10 needs Java 21 or later, and there is none here")
 }
 
+// fetch copies Lucene from Maven to a folder.
+func fetch(java, source, libs string) error {
+	mvn := exec.Command("mvn", "-q", "-f", filepath.Join(source, "pom.xml"), "dependency:copy-dependencies", "-DoutputDirectory="+libs)
+	mvn.Env = append(os.Environ(), "JAVA_HOME="+filepath.Dir(filepath.Dir(java)))
+	if out, err := mvn.CombinedOutput(); err != nil {
+		first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+		return fmt.Errorf("Lucene can't be had from Maven: %w %s", err, first)
+	}
+	return nil
+}
+
 func runLucene(java, source, dir string, rows []row, perCommit, passes int) (result, error) {
 	libs := filepath.Join(dir, "libs")
-	home := filepath.Dir(filepath.Dir(java))
-	mvn := exec.Command("mvn", "-q", "-f", filepath.Join(source, "pom.xml"), "dependency:copy-dependencies", "-DoutputDirectory="+libs)
-	mvn.Env = append(os.Environ(), "JAVA_HOME="+home)
-	if out, err := mvn.CombinedOutput(); err != nil {
-		return result{}, fmt.Errorf("Lucene from Maven: %w\n%s", err, out)
-	}
 	docs := filepath.Join(dir, "documents.tsv")
 	if err := write(docs, rows); err != nil {
 		return result{}, err
