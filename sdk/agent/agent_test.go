@@ -92,6 +92,9 @@ func TestPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	numbered(t, r.Rows(), 5000, true)
+	if _, err := a.DefineStream(ctx, `{name:s}`); !errors.Is(err, agent.ErrRefused) || !strings.HasSuffix(err.Error(), ": CBN-STR-002: stream s:1.0.0") {
+		t.Errorf("another definition: %v", err)
+	}
 	if err := a.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -283,6 +286,11 @@ func TestFailover(t *testing.T) {
 	publish(300, 600)
 	rows := append(first.Rows(), second.Rows()...)
 	numbered(t, rows, 600, true)
+	at := len(first.Rows())
+	first.Restart()
+	for n := 600; len(first.Rows()) == at; n++ { // it looks back every 30 reconnect times
+		publish(n, n+1) // fails when the test's time is over
+	}
 	if err := a.Close(ctx); err != nil {
 		t.Error(err)
 	}

@@ -127,10 +127,26 @@ func (e *endpoint) defineStream(ctx context.Context, text string) (string, error
 		var t thrift.TException
 		var te thrift.TTransportException
 		if errors.As(err, &t) && !errors.As(err, &te) {
-			return "", permanent{ErrRefused.New("%s: %s", e.addr.loginURL, err.Error())}
+			return "", permanent{ErrRefused.New("%s: %s", e.addr.loginURL, reason(err))}
 		}
 		return "", ErrReceiver.Wrap(err, "%s", e.addr.loginURL)
 	}
+}
+
+// reason is the receiver's text in an exception of defineStream.
+func reason(err error) string {
+	var different *wire.ThriftDifferentStreamDefinitionAlreadyDefinedException
+	var malformed *wire.ThriftMalformedStreamDefinitionException
+	var failed *wire.ThriftStreamDefinitionException
+	switch {
+	case errors.As(err, &different):
+		return different.Message
+	case errors.As(err, &malformed):
+		return malformed.Message
+	case errors.As(err, &failed):
+		return failed.Message
+	}
+	return err.Error()
 }
 
 func (e *endpoint) dial(ctx context.Context, hostPort string, secure bool) (net.Conn, error) {

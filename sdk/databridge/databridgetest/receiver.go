@@ -44,6 +44,7 @@ type Receiver struct {
 	ClientTLS *tls.Config
 
 	t       testing.TB
+	cert    tls.Certificate
 	stop    func()
 	servers []*databridge.Server
 	// listeners of servers, in the same order.
@@ -73,7 +74,7 @@ func NewReceiver(t testing.TB, streams ...string) *Receiver {
 		r.Define(s)
 	}
 	cert, pool := certificate(t)
-	r.ClientTLS = &tls.Config{RootCAs: pool}
+	r.cert, r.ClientTLS = cert, &tls.Config{RootCAs: pool}
 	plain, secure := listeners(t)
 	r.serve(plain, secure, cert)
 	t.Cleanup(func() { r.Stop() })
@@ -104,6 +105,7 @@ func (r *Receiver) serve(plain, secure net.Listener, cert tls.Certificate) {
 	r.Plain, r.Secure = plain.Addr().String(), secure.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
+	r.servers, r.listeners = nil, nil
 	for l, cfg := range map[net.Listener]*tls.Config{plain: nil, secure: {Certificates: []tls.Certificate{cert}}} {
 		s := &databridge.Server{Handler: r, TLS: cfg, Report: r.report, Idle: time.Minute, Patience: 5 * time.Second}
 		s.Prepare()
@@ -127,6 +129,20 @@ func (r *Receiver) serve(plain, secure net.Listener, cert tls.Certificate) {
 
 // Stop ends the receiver at once, as a crash does.
 func (r *Receiver) Stop() { r.stop() }
+
+// Restart listens again at the addresses of before, with what was stored and without sessions. Call Stop first.
+func (r *Receiver) Restart() {
+	r.t.Helper()
+	r.ExpireSessions()
+	var ls [2]net.Listener
+	for i, address := range []string{r.Plain, r.Secure} {
+		var err error
+		if ls[i], err = net.Listen("tcp", address); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	r.serve(ls[0], ls[1], r.cert)
+}
 
 // Break closes every open connection.
 func (r *Receiver) Break() {
