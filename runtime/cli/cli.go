@@ -18,6 +18,7 @@ import (
 
 	"carbonado.dev/carbonado/runtime/admin"
 	"carbonado.dev/carbonado/runtime/config"
+	"carbonado.dev/carbonado/runtime/plan"
 	"carbonado.dev/carbonado/runtime/profile"
 	"carbonado.dev/sdk/cause"
 )
@@ -60,6 +61,8 @@ type Program struct {
 type app struct {
 	Program
 	format string
+	// understood is set once cobra has accepted the command line: what fails before is a usage error.
+	understood bool
 }
 
 // Home finds the installation: CARBON_HOME as it stands, or else the folder above the executable's, symbolic links resolved.
@@ -122,6 +125,9 @@ func (a *app) report(err error) int {
 	if fix := c.Proto().GetFix(); fix != "" && c.Code() != cause.Unknown.ID() {
 		fmt.Fprintf(a.Stderr, "  fix: %s\n", fix)
 	}
+	if c.Code() == cause.Unknown.ID() && !a.understood {
+		return ExitUsage // cobra's own complaints
+	}
 	return exitCode(err)
 }
 
@@ -132,10 +138,10 @@ func exitCode(err error) int {
 		return codeOfStatus(f)
 	case errors.Is(err, admin.ErrNoServer):
 		return ExitUnreachable
-	case errors.Is(err, errUsage), errors.Is(err, profile.ErrUsage), errors.Is(err, config.ErrArgument):
+	case errors.Is(err, cause.Unreachable):
+		return ExitUnreachable
+	case errors.Is(err, errUsage), errors.Is(err, profile.ErrUsage), errors.Is(err, config.ErrArgument), errors.Is(err, plan.ErrFormat):
 		return ExitUsage
-	case cause.From(err).Code() == cause.Unknown.ID():
-		return ExitUsage // cobra's own complaints
 	case strings.HasPrefix(cause.From(err).Code(), "CBN-CFG"):
 		return ExitInvalid
 	}
@@ -166,6 +172,7 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "carbonado", Short: "Carbonado: an analytics server made of components",
 		SilenceUsage: true, SilenceErrors: true, Args: cobra.ArbitraryArgs,
+		PersistentPreRun: func(*cobra.Command, []string) { a.understood = true },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return errUsage.New("%q is neither a command nor a verb of an installed package", args[0])
