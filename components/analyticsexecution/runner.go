@@ -151,6 +151,10 @@ func (r *runner) claim(ctx context.Context, script string, fire time.Time) error
 // committed is not written twice.
 const attempts = 3
 
+// attemptPause is the time before the second attempt; each further one waits as long again. Right after the end of the engine's
+// process its reference still leads there: attempts without a pause would all be lost before the kernel knows.
+const attemptPause = time.Second
+
 // execute runs the script, again if the engine is lost.
 func (r *runner) execute(ctx context.Context, d *definition, key string, token uint64) (outcome, error) {
 	written := map[int32]int64{}
@@ -167,6 +171,10 @@ func (r *runner) execute(ctx context.Context, d *definition, key string, token u
 			err = ErrEngineLost.Wrap(err, "script %s, attempt %d of %d", d.name, n, attempts)
 			if n < attempts {
 				r.log.Warn("the engine was lost during a run; the run is repeated", "script", d.name, "error", err)
+				select {
+				case <-time.After(attemptPause * time.Duration(n)):
+				case <-ctx.Done():
+				}
 				continue
 			}
 		}

@@ -132,14 +132,24 @@ func TestALostEngineIsAskedAgainUnderTheSameKey(t *testing.T) {
 	if len(e.requests) != 2 || e.requests[0].RunKey != "key" || e.requests[1].RunKey != "key" || e.requests[1].FencingEpoch != 7 || l.released != 1 {
 		t.Errorf("requests %+v, released %d", e.requests, l.released)
 	}
-	e = &engines{}
-	for range attempts {
-		e.streams = append(e.streams, gives(lost))
-	}
-	_, err = newRunner(l, e).run(t.Context(), file(t, "a", ""), "key", fire.Add(time.Second), func() {})
-	if !errors.Is(err, ErrEngineLost) || len(e.requests) != attempts {
-		t.Errorf("%d attempts, %v", len(e.requests), err)
-	}
+}
+
+// Right after the end of the engine its reference still leads to the dead process: the attempts leave the kernel time to know.
+func TestAttemptsAfterALostEngineLeaveItTimeToComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &engines{}
+		for range attempts {
+			e.streams = append(e.streams, gives(status.Error(codes.Unavailable, "connection reset by peer")))
+		}
+		begin := time.Now()
+		_, err := newRunner(&leases{token: 7}, e).run(t.Context(), file(t, "a", ""), "key", fire, func() {})
+		if !errors.Is(err, ErrEngineLost) || len(e.requests) != attempts {
+			t.Errorf("%d attempts, %v", len(e.requests), err)
+		}
+		if waited, want := time.Since(begin), 3*attemptPause; waited != want {
+			t.Errorf("the attempts were spread over %s, want %s", waited, want)
+		}
+	})
 }
 
 func TestAFailedStatementIsPutIntoItsFile(t *testing.T) {
