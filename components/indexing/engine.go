@@ -49,6 +49,7 @@ const (
 	storeTime = 10 * time.Second // a call of the store
 	firstWait = time.Second      // before a broken subscription is tried again, doubled each time
 	mostWait  = 30 * time.Second
+	warnAgain = time.Minute // a feed that ends again and again is warned of so often
 )
 
 // engine owns the tables' indexes: it learns which tables to index, feeds them from one subscription and commits them.

@@ -19,7 +19,7 @@ import (
 
 // follow keeps one subscription to the store's changes for all tables, each from its committed position.
 func (e *engine) follow(ctx context.Context) {
-	wait := firstWait
+	wait, warned := firstWait, time.Time{}
 	for ctx.Err() == nil {
 		e.mu.Lock()
 		tables := slices.Collect(maps.Values(e.tables))
@@ -36,9 +36,11 @@ func (e *engine) follow(ctx context.Context) {
 			}
 			continue
 		}
-		started := time.Now()
-		err := e.subscribe(linkCtx, tables)
+		served, err := e.subscribe(linkCtx, tables)
 		cancel()
+		if served {
+			wait = firstWait
+		}
 		for _, t := range tables {
 			if rerr := e.settle(t); rerr != nil {
 				err = rerr
@@ -52,11 +54,16 @@ func (e *engine) follow(ctx context.Context) {
 		if again || ctx.Err() != nil {
 			continue
 		}
-		if time.Since(started) > mostWait {
-			wait = firstWait
+		if err == nil {
+			err = errClosed
 		}
 		e.setFeed(ErrFeed.Wrap(err, "change feed"))
-		e.log.Warn("the change feed ended; subscribing again", "in", wait.String(), "reason", err)
+		if time.Since(warned) < warnAgain {
+			e.log.Debug("the change feed ended again", "in", wait.String(), "reason", err)
+		} else {
+			warned = time.Now()
+			e.log.Warn("the change feed ended; subscribing again", "in", wait.String(), "tables", len(tables), "reason", err)
+		}
 		ring(e.refresh) // a table may be gone
 		select {
 		case <-ctx.Done():
@@ -85,10 +92,14 @@ func (e *engine) settle(t *table) error {
 	return t.rollback()
 }
 
-func (e *engine) subscribe(ctx context.Context, tables []*table) error {
+// errClosed is the reason where the store ended the feed without saying why.
+var errClosed = errors.New("the store closed it")
+
+// subscribe follows tables until the feed ends, and tells whether the store served any of it.
+func (e *engine) subscribe(ctx context.Context, tables []*table) (served bool, err error) {
 	stream, err := e.feed.Subscribe(ctx, link.CallOption())
 	if err != nil {
-		return err
+		return false, err
 	}
 	l := link.New(stream, link.Options{})
 	byName := make(map[string]*table, len(tables))
@@ -99,16 +110,17 @@ func (e *engine) subscribe(ctx context.Context, tables []*table) error {
 		t.suspended = false
 		t.mu.Unlock()
 		if err := l.SendOpen(uint32(i+1), &linkv1.Open{Kind: linkv1.Open_KIND_TABLE, Name: t.name, AfterSeq: after}); err != nil {
-			return err
+			return false, err
 		}
 	}
 	seen := map[string]frame.SchemaID{}
-	return l.Run(func(in *link.Incoming) error {
+	err = l.Run(func(in *link.Incoming) error {
 		t := byName[in.Name]
 		if t == nil {
 			return ErrFeed.New("a frame of table %s, which was not asked for", in.Name)
 		}
 		if in.Kind == frame.Open {
+			served = true
 			e.setFeed(nil)
 			return nil
 		}
@@ -126,6 +138,7 @@ func (e *engine) subscribe(ctx context.Context, tables []*table) error {
 		}
 		return err
 	})
+	return served, err
 }
 
 // apply takes one frame into memory and commits where that is due.
