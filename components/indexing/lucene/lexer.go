@@ -15,7 +15,7 @@ const (
 	plus
 	minus
 	open
-	close_
+	shut
 	colon
 	star
 	boost  // ^2, text is the number
@@ -83,7 +83,7 @@ func (l *lexer) next() (token, error) {
 	case '(':
 		return single(open)
 	case ')':
-		return single(close_)
+		return single(shut)
 	case ':':
 		return single(colon)
 	case '[', '{':

@@ -137,7 +137,7 @@ func (p *parser) query(field string) (query.Node, error) {
 	}
 	defer func() { p.depth-- }()
 	var list []query.Clause
-	for first := true; first || p.tok.kind != eof && p.tok.kind != close_; first = false {
+	for first := true; first || p.tok.kind != eof && p.tok.kind != shut; first = false {
 		conj := term
 		if !first && (p.tok.kind == and || p.tok.kind == or) {
 			conj = p.tok.kind
@@ -242,7 +242,7 @@ func (p *parser) group(field string) (query.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.tok.kind != close_ {
+	if p.tok.kind != shut {
 		return nil, p.lex.fail(start, "( without its )")
 	}
 	if err := p.advance(); err != nil {

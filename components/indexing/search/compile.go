@@ -12,8 +12,8 @@ import (
 
 // BM25 as Lucene has had it since version 8: without the factor k1+1, which changes no order.
 const (
-	k1 = 1.2
-	b  = 0.75
+	bm25K = 1.2
+	bm25B = 0.75
 )
 
 // weight scores the occurrences of a term or a phrase.
@@ -27,7 +27,7 @@ type weight struct {
 
 func (w *weight) score(freq float64, length uint32) float64 {
 	if w.plain {
-		return w.value * freq / (freq + k1)
+		return w.value * freq / (freq + bm25K)
 	}
 	if length < 256 {
 		return w.value * freq / (freq + w.norm[length])
@@ -35,7 +35,9 @@ func (w *weight) score(freq float64, length uint32) float64 {
 	return w.value * freq / (freq + w.lengthNorm(length))
 }
 
-func (w *weight) lengthNorm(length uint32) float64 { return k1 * (1 - b + b*float64(length)/w.avg) }
+func (w *weight) lengthNorm(length uint32) float64 {
+	return bm25K * (1 - bm25B + bm25B*float64(length)/w.avg)
+}
 
 // program is a query made ready for one snapshot: statistics are the snapshot's, deleted documents included, as in Lucene.
 type program struct {

@@ -12,12 +12,12 @@ type phraseMatcher struct {
 	freq  float64
 
 	pos   [][]uint32
-	next_ []int
+	seen  []int
 	start []uint32
 }
 
 func newPhrase(terms []*termMatcher, at []uint32, slop int, w *weight) *phraseMatcher {
-	m := &phraseMatcher{terms: terms, at: at, slop: slop, w: w, pos: make([][]uint32, len(terms)), next_: make([]int, len(terms))}
+	m := &phraseMatcher{terms: terms, at: at, slop: slop, w: w, pos: make([][]uint32, len(terms)), seen: make([]int, len(terms))}
 	// A term that occurs twice in the phrase has two matchers, so that each has its own walk.
 	parts := make([]matcher, len(terms))
 	for i, t := range terms {
@@ -53,16 +53,16 @@ func (m *phraseMatcher) check(d uint32) uint32 {
 // exact counts the starts at which every term is at its place.
 func (m *phraseMatcher) exact() float64 {
 	n := 0
-	clear(m.next_)
+	clear(m.seen)
 starts:
 	for _, p := range m.pos[0] {
 		for i := 1; i < len(m.pos); i++ {
 			list, want := m.pos[i], p+m.at[i]-m.at[0]
-			k := m.next_[i]
+			k := m.seen[i]
 			for k < len(list) && list[k] < want {
 				k++
 			}
-			m.next_[i] = k
+			m.seen[i] = k
 			if k == len(list) {
 				break starts
 			}
@@ -87,7 +87,7 @@ func (m *phraseMatcher) sloppy() float64 {
 	}
 	slices.Sort(m.start)
 	m.start = slices.Compact(m.start)
-	clear(m.next_)
+	clear(m.seen)
 	sum, width, last := 0.0, -1, uint32(0)
 	for _, from := range m.start {
 		to, ok := m.window(from, shift)
@@ -109,11 +109,11 @@ func (m *phraseMatcher) sloppy() float64 {
 func (m *phraseMatcher) window(from, shift uint32) (to uint32, ok bool) {
 	to = from
 	for i, list := range m.pos {
-		k := m.next_[i]
+		k := m.seen[i]
 		for k < len(list) && list[k]+shift-m.at[i] < from {
 			k++
 		}
-		m.next_[i] = k
+		m.seen[i] = k
 		if j := m.sameBefore(i); j >= 0 {
 			// Equal words take ascending positions.
 			for used := m.used(j, from, shift); k < len(list) && list[k] <= used; {
@@ -140,7 +140,7 @@ func (m *phraseMatcher) sameBefore(i int) int {
 
 // used is the position that place i takes in the window from from.
 func (m *phraseMatcher) used(i int, from, shift uint32) uint32 {
-	list, k := m.pos[i], m.next_[i]
+	list, k := m.pos[i], m.seen[i]
 	if j := m.sameBefore(i); j >= 0 {
 		for used := m.used(j, from, shift); k < len(list) && list[k] <= used; {
 			k++
