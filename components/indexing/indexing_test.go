@@ -213,6 +213,24 @@ func TestChangesFollowTheStore(t *testing.T) {
 	}
 }
 
+// TestNoTableNoSubscription: without an indexed table nothing is subscribed to, and the first one is followed at once.
+func TestNoTableNoSubscription(t *testing.T) {
+	n := start(t, nil)
+	n.store.create("PLAIN", &analyticsv1.Column{Name: "x", Type: typeString})
+	n.wait()
+	n.c.WaitHealth(component.OK)
+	n.store.mu.Lock()
+	feeds := n.store.nextFeed
+	n.store.mu.Unlock()
+	if feeds != 0 {
+		t.Fatalf("%d subscriptions without a table", feeds)
+	}
+	n.store.create("A", col("msg", typeString))
+	seqs := n.store.put("A", values{"msg": "first"})
+	n.wait()
+	n.want("A", "msg:first", seqs...)
+}
+
 // TestBreakWithinAPosition: rows of one position may come in several frames; a break between them, after a commit, loses and
 // doubles nothing.
 func TestBreakWithinAPosition(t *testing.T) {
