@@ -92,7 +92,7 @@ func Start(c *component.C) error {
 		tenant: c.Tenant(), holder: c.NodeID() + "/" + hex.EncodeToString(b), lease: time.Duration(cfg.LeaseSeconds) * time.Second, log: c.Log(),
 	}
 	s := &Service{
-		log: c.Log(), tenantID: c.Tenant(), runner: r, artifacts: kernelv1.NewArtifactsClient(kernelService{c.Refs("kernel"), kernelv1.Artifacts_ServiceDesc.ServiceName}), zone: zone,
+		log: c.Log(), tenantID: c.Tenant(), runner: r, artifacts: kernelv1.NewArtifactsClient(c.Kernel()), zone: zone,
 		historyPath: filepath.Join(c.DataFolder(), "runs.jsonl"), keep: cfg.HistoryRuns,
 		longest: time.Duration(cfg.RunMinutes) * time.Minute,
 		scripts: map[string]*script{}, wake: make(chan struct{}, 1),

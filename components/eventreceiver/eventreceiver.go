@@ -79,7 +79,7 @@ func Start(c *component.C) error {
 	r := &receiver{
 		c: c, log: c.Log(), streams: catalog.New(), report: newReport(c.Log()), define: make(chan struct{}, 1),
 		auth:  analyticsv1.NewAuthenticatorClient(c.Ref("authenticator")),
-		files: kernelv1.NewArtifactsClient(serviceOf{c.Refs("kernel"), kernelv1.Artifacts_ServiceDesc.ServiceName}),
+		files: kernelv1.NewArtifactsClient(c.Kernel()),
 	}
 	if err := c.Config(&r.config); err != nil {
 		return err
