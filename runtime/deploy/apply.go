@@ -402,7 +402,7 @@ func (s *Service) answer(e *entry, o Owner, do step, a answered, batch uint64) (
 		}
 		st, why = Deployed, nil
 	}
-	if e.read && e.problem == nil && do.digest == e.digest {
+	if !e.absent && e.problem == nil && do.digest == e.digest {
 		s.settle(e, st, why)
 	} else if st, why := e.rest(); !e.absent {
 		s.settle(e, st, why)

@@ -128,7 +128,7 @@ func (e *entry) next(o Owner, now time.Time) step {
 	}
 	if bad := e.breaks >= maxBreaks; bad || !e.read || e.problem != nil {
 		// The file can't be used; a process that has nothing gets the last good content.
-		if e.running == "" && e.good != "" && e.tried != e.good && !(bad && e.good == e.digest) {
+		if e.running == "" && e.good != "" && (e.tried != e.good || e.due) && !(bad && e.good == e.digest) {
 			return step{deploy, e.good}
 		}
 		return step{}
@@ -152,7 +152,7 @@ func (e *entry) rest() (State, error) {
 		return Faulty, e.problem
 	case e.breaks >= maxBreaks:
 		return e.state, keep
-	case !e.read && e.running != e.digest:
+	case !e.read && e.running != e.digest && e.tried != e.digest:
 		return Pending, ErrBeingWritten.New("%s is still being written", e.path)
 	case e.running != "" && e.running == e.digest && !e.parked:
 		return Deployed, nil

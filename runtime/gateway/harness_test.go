@@ -198,7 +198,7 @@ func whoAmI(key []byte) func(*httpv1.RequestHead, stream) error {
 
 // front is a gateway on two real listeners with a component behind it.
 type front struct {
-	t             *testing.T
+	t             testing.TB
 	gw            *Gateway
 	users         *users
 	behind        *provider
@@ -214,7 +214,7 @@ func (f *front) Node() Node {
 		Code: "CBN-PLAN-003", Text: "Portal is disabled by the profile <receiver>", Fix: "Start with -dashboardNode.", File: "repository/conf/profiles.yaml", Line: 14}}
 }
 
-func newFront(t *testing.T, limits Limits, change ...func(*Options)) *front {
+func newFront(t testing.TB, limits Limits, change ...func(*Options)) *front {
 	t.Helper()
 	f := &front{t: t, users: &users{}, behind: &provider{handle: whoAmI(key)}}
 	socket := filepath.Join(t.TempDir(), "svc.sock")
