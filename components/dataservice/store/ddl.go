@@ -174,7 +174,8 @@ func typeOf(schema manifest.Schema, name string) rows.Type {
 	return 0
 }
 
-// mergeSchema is the union of columns, the later flags winning, and of keys (DAS.md section 5.1).
+// mergeSchema is the union of columns, of their flags, and of keys. DAS lets later flags win (DAS.md section 5.1), so that a script's
+// declaration took a sink's index away.
 func mergeSchema(have, more manifest.Schema) (manifest.Schema, error) {
 	out := manifest.Schema{Columns: slices.Clone(have.Columns), Keys: slices.Clone(have.Keys)}
 	for _, c := range more.Columns {
@@ -185,6 +186,10 @@ func mergeSchema(have, more manifest.Schema) (manifest.Schema, error) {
 		case out.Columns[i].Type != c.Type:
 			return out, ErrSchema.New("column %s is %s and can't become %s", c.Name, rows.TypeName(out.Columns[i].Type), rows.TypeName(c.Type))
 		default:
+			// Flags are only added: a script that declares a table without -i must not take the sink's index away.
+			c.Indexed = c.Indexed || out.Columns[i].Indexed
+			c.ScoreParam = c.ScoreParam || out.Columns[i].ScoreParam
+			c.Facet = c.Facet || out.Columns[i].Facet
 			out.Columns[i] = c
 		}
 	}

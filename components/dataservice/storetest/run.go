@@ -120,7 +120,11 @@ func schemas(c *Client) {
 	}
 	c.same("columns", names, []string{"a", "n", "b"})
 	c.same("keys are sorted", t.Schema.PrimaryKeys, []string{"a", "n"})
-	c.same("the later flag wins", t.Schema.Columns[1].Indexed, true)
+	c.same("a flag is added", t.Schema.Columns[1].Indexed, true)
+	if t, err = set(true, nil, Col("n", Integer)); err != nil {
+		c.Fatal(err)
+	}
+	c.same("a merge takes no flag away", t.Schema.Columns[1].Indexed, true)
 	_, err = set(true, nil, Col("a", Long))
 	c.wants(err, codes.FailedPrecondition, "conflict of type")
 	_, err = set(true, []string{"b"}, Col("b", Double))
