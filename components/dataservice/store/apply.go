@@ -40,7 +40,7 @@ func (s *Store) apply(c *change, seq uint64) error {
 	case opCreate:
 		mt := *c.Create
 		mt.Born, mt.LastSeq, mt.Cut, mt.Horizon, mt.SchemaVersion = seq, seq, seq, seq, seq
-		t := &table{Table: mt, dead: roaring64.New(), open: map[uint64]bool{}, journalFrom: seq}
+		t := &table{Table: mt, dead: roaring64.New(), maybe: roaring64.New(), open: map[uint64]bool{}, journalFrom: seq}
 		s.tables[t.Name], s.byID[t.ID] = t, t
 		s.nextTable = max(s.nextTable, t.ID+1)
 		if s.keys != nil && seq <= s.known {
@@ -175,6 +175,7 @@ func (s *Store) emptyTable(t *table, seq uint64) {
 	if s.keys == nil || seq > s.known {
 		// Else this is replay, and the deaths that were found in the index are those of the time after.
 		t.dead, t.deadShared, t.deaths = roaring64.New(), false, 0
+		t.maybe = roaring64.New()
 	}
 	t.LastSeq, t.Cut, t.Horizon = seq, seq, seq
 	t.epoch++

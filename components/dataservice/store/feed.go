@@ -171,7 +171,7 @@ func (c *Cursor) follow(ctx context.Context, v *view, events []event, each func(
 		case evRows:
 			err = c.tellEntry(ctx, v, e, each)
 		case evAdopt, evOverwrite:
-			err = c.tellCommit(ctx, v, e, each)
+			err = c.tellCommit(ctx, v, e, false, each)
 		}
 		if err != nil {
 			return err
@@ -182,10 +182,12 @@ func (c *Cursor) follow(ctx context.Context, v *view, events []event, each func(
 }
 
 func (c *Cursor) tellEntry(ctx context.Context, v *view, e event, each func(Change) error) error {
+	// A position may lie within a batch: it is that of the last row that lived when the batch was told.
+	first := max(e.first, c.pos+1)
 	if e.e != nil {
 		r, _, err := c.s.readEntry(e.e, nil)
 		if err == nil {
-			r = alive(r, v.dead)
+			r = filter(r, v.dead, span{first: first, last: e.last, from: everything.from, to: everything.to})
 			if e.died != nil {
 				// Rows that the same batch replaced may be forgotten as dead already.
 				r = alive(r, e.died)
@@ -196,27 +198,39 @@ func (c *Cursor) tellEntry(ctx context.Context, v *view, e event, each func(Chan
 			return err
 		}
 	}
-	return c.s.scan(ctx, v, nil, span{first: e.first, last: e.last, from: everything.from, to: everything.to}, func(r *rows.Rows) error {
+	return c.s.scan(ctx, v, nil, span{first: first, last: e.last, from: everything.from, to: everything.to}, func(r *rows.Rows) error {
 		return c.tell(v, r, uint64(r.Seq[r.Len()-1]), each)
 	})
 }
 
-func (c *Cursor) tellCommit(ctx context.Context, v *view, e event, each func(Change) error) error {
-	if err := each(Change{Kind: ChangeBegin, Pos: c.pos}); err != nil {
-		return err
+// tellCommit tells what a transaction wrote. within: an enclosing transaction is told already.
+func (c *Cursor) tellCommit(ctx context.Context, v *view, e event, within bool, each func(Change) error) error {
+	if !within {
+		if err := each(Change{Kind: ChangeBegin, Pos: c.pos}); err != nil {
+			return err
+		}
 	}
-	if e.kind == evOverwrite {
+	first := e.first
+	// A subscriber that began after the commit was told the rows one by one and may have stopped among them.
+	partly := c.pos >= e.first && c.pos <= e.last
+	if partly {
+		first = c.pos + 1
+	}
+	if e.kind == evOverwrite && !partly {
 		if err := each(Change{Kind: ChangeTruncate, Pos: e.at}); err != nil {
 			return err
 		}
 	}
-	if e.last >= e.first {
-		err := c.s.scan(ctx, v, nil, span{first: e.first, last: e.last, from: everything.from, to: everything.to}, func(r *rows.Rows) error {
+	if e.last >= first {
+		err := c.s.scan(ctx, v, nil, span{first: first, last: e.last, from: everything.from, to: everything.to}, func(r *rows.Rows) error {
 			return c.tell(v, r, e.at, each)
 		})
 		if err != nil {
 			return err
 		}
+	}
+	if within {
+		return nil
 	}
 	return each(Change{Kind: ChangeEnd, Pos: e.at})
 }
@@ -263,6 +277,7 @@ func tellDead(dead *roaring64.Bitmap, pos uint64, each func(Change) error) error
 // catchUp tells, from segments and the log's tail, what a view has and the position doesn't.
 func (c *Cursor) catchUp(ctx context.Context, v *view, each func(Change) error) error {
 	end := v.LastSeq
+	late := lateAdoptions(v, c.pos)
 	anew := c.pos > 0 && c.pos < v.Horizon
 	if anew {
 		// What died since is not known one by one any more.
@@ -273,6 +288,7 @@ func (c *Cursor) catchUp(ctx context.Context, v *view, each func(Change) error) 
 			return err
 		}
 		c.pos = 0
+		late = lateAdoptions(v, 0)
 	} else if c.pos > 0 {
 		c.s.mu.RLock()
 		keys := c.s.keys
@@ -283,23 +299,28 @@ func (c *Cursor) catchUp(ctx context.Context, v *view, each func(Change) error) 
 			if err != nil {
 				return err
 			}
+			c.s.mu.RLock()
+			t := c.s.byID[c.id]
+			trimmed := t == nil || t.Horizon > c.pos
+			c.s.mu.RUnlock()
+			if trimmed {
+				return nil // deaths were forgotten meanwhile: Next looks again
+			}
 			if err := tellDead(all, c.pos, each); err != nil {
 				return err
 			}
 		}
 	}
-	late := lateAdoptions(v, c.pos)
 	from := c.pos
 	for _, a := range late {
 		if err := c.tellRange(ctx, v, late, from, a.At-1, each); err != nil {
 			return err
 		}
-		err := c.s.scan(ctx, v, nil, span{first: a.First, last: a.Last, from: everything.from, to: everything.to}, func(r *rows.Rows) error {
-			return c.tell(v, r, a.At, each)
-		})
-		if err != nil {
+		c.pos = max(c.pos, a.At-1)
+		if err := c.tellCommit(ctx, v, event{kind: evAdopt, first: a.First, last: a.Last, at: a.At}, anew, each); err != nil {
 			return err
 		}
+		c.pos = a.At
 		from = a.At
 	}
 	if err := c.tellRange(ctx, v, late, from, end, each); err != nil {

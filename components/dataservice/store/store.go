@@ -196,6 +196,7 @@ func Open(opts Options) (_ *Store, err error) {
 	for _, t := range s.byID {
 		// What died by a replayed change is known to the key index only.
 		t.journal, t.journalFrom = nil, t.LastSeq
+		t.settleDead()
 	}
 	if err := s.emptyStaging(); err != nil {
 		return nil, err
@@ -233,7 +234,7 @@ func (s *Store) load(m *manifest.Manifest) error {
 		s.known = s.keys.Applied()
 	}
 	for _, mt := range m.Tables {
-		t := &table{Table: mt, dead: roaring64.New(), open: map[uint64]bool{}, journalFrom: mt.LastSeq}
+		t := &table{Table: mt, dead: roaring64.New(), maybe: roaring64.New(), open: map[uint64]bool{}, journalFrom: mt.LastSeq}
 		t.Segments = nil
 		for _, seg := range mt.Segments {
 			if _, err := os.Stat(filepath.Join(s.opts.Segments, filepath.FromSlash(seg.Path))); err != nil {
@@ -283,14 +284,24 @@ func (s *Store) loadDeadOf(t *table) error {
 				t.dead.Or(in)
 			}
 		}
-		if rest.IsEmpty() {
-			return nil
-		}
-		// What is in no segment is in the log's tail, or gone.
-		rest.RemoveRange(0, t.Cut+1)
-		t.dead.Or(rest)
+		// What is in no segment is in the log's tail, or in a file that replay adopts, or gone.
+		t.maybe.Or(rest)
 		return nil
 	})
+}
+
+// settleDead keeps, after the replay, those rows of maybe that are there.
+func (t *table) settleDead() {
+	if t.maybe.IsEmpty() {
+		return
+	}
+	for _, e := range t.tail {
+		t.dead.Or(deadIn(t.maybe, e.first, e.last))
+	}
+	for _, f := range t.segs {
+		t.dead.Or(deadIn(t.maybe, f.MinSeq, f.MaxSeq))
+	}
+	t.maybe = roaring64.New()
 }
 
 func (s *Store) keysDir() string { return filepath.Join(s.opts.Dir, "keys") }

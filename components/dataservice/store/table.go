@@ -21,6 +21,8 @@ type table struct {
 	// dead are the rows that no longer count and still lie in segs or tail. It is shared with views while deadShared.
 	dead       *roaring64.Bitmap
 	deadShared bool
+	// maybe are rows that the key index says are dead and that may still lie in the tail; used while the store opens.
+	maybe *roaring64.Bitmap
 	// deaths is about how many entries of deaths the key index keeps.
 	deaths int
 

@@ -220,7 +220,7 @@ func scan(f io.ReaderAt, size, end int64, id fileID, known bool) (int64, bool, e
 	const piece, overlap = 4 << 20, 4 << 10
 	// The group that is bad may have a whole GROUP record itself: the file's first stands behind the FILE record.
 	after := max(end, int64(frame.Size(fileBody))) + frame.Alignment
-	buf := make([]byte, piece+overlap)
+	buf := make([]byte, min(piece+overlap, size-end))
 	for base := end; base < size; base += piece {
 		n := min(int64(len(buf)), size-base)
 		if _, err := f.ReadAt(buf[:n], base); err != nil {
@@ -285,7 +285,7 @@ func (r *reader) window(n int) ([]byte, error) {
 	const ahead = 1 << 20
 	length := min(max(want, ahead), r.size-r.off)
 	if int64(cap(r.buf)) < length {
-		r.buf = make([]byte, length, max(length, ahead))
+		r.buf = make([]byte, length)
 	}
 	r.buf = r.buf[:length]
 	r.base = r.off

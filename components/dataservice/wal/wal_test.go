@@ -158,7 +158,7 @@ func TestATornTailIsCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for cut := 0; cut < len(whole); cut += 4 {
+	for cut := 0; cut < len(whole); cut += 12 {
 		for _, junk := range []int{0, 300} {
 			d := t.TempDir()
 			b := append(append([]byte(nil), whole[:cut]...), bytes.Repeat([]byte{0x5a}, junk)...)
@@ -209,7 +209,7 @@ func TestDamageBeforeWholeGroupsIsCorruption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := 0; i < len(whole); i += 3 {
+	for i := 0; i < len(whole); i += 5 {
 		d := t.TempDir()
 		b := append([]byte(nil), whole...)
 		b[i] ^= 0x41
