@@ -55,7 +55,9 @@ test-go: build
 	cd plugins/examples/hello && go test $(RACE) ./...
 
 test-ui: build/ui.stamp
+	@echo "testing the web page"
 	@cd components/portal/ui && npm test --silent
+	go test -tags ui -run TestPage ./components/portal
 
 test-e2e: build
 	@tools/setup-tests.sh browser
