@@ -100,7 +100,7 @@ func subscribe(t *testing.T, ctx context.Context, url string, http2 bool) (next 
 func TestEventsThroughTheGateway(t *testing.T) {
 	for _, http2 := range []bool{true, false} {
 		s, n, _ := newServer()
-		s.patience, s.alive = 100*time.Millisecond, 400*time.Millisecond
+		s.patience, s.alive = time.Second, 2500*time.Millisecond
 		url := serve(t, s, n)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		next, end := subscribe(t, ctx, url, http2)

@@ -291,18 +291,17 @@ func TestTrailersAndInformationalAnswers(t *testing.T) {
 }
 
 func TestComponentsThatFail(t *testing.T) {
-	f := newFront(t, Limits{Answer: 300 * time.Millisecond, Open: 300 * time.Millisecond})
+	f := newFront(t, Limits{})
 	for name, c := range map[string]struct {
 		handle func(*httpv1.RequestHead, stream) error
 		status int
 		code   string
 	}{
-		"gone":            {func(*httpv1.RequestHead, stream) error { return status.Error(codes.Unavailable, "going") }, 503, ErrComponentAway.ID()},
-		"no answer":       {func(*httpv1.RequestHead, stream) error { return nil }, 502, ErrComponentBroke.ID()},
-		"body first":      {func(_ *httpv1.RequestHead, s stream) error { return s.Send(bytesOf("x")) }, 502, ErrComponentBroke.ID()},
-		"a wrong status":  {func(_ *httpv1.RequestHead, s stream) error { return s.Send(answer(7)) }, 502, ErrComponentBroke.ID()},
-		"an upgrade":      {func(_ *httpv1.RequestHead, s stream) error { return s.Send(answer(101)) }, 502, ErrComponentBroke.ID()},
-		"silent for long": {func(_ *httpv1.RequestHead, s stream) error { <-s.Context().Done(); return s.Context().Err() }, 503, ErrComponentAway.ID()},
+		"gone":           {func(*httpv1.RequestHead, stream) error { return status.Error(codes.Unavailable, "going") }, 503, ErrComponentAway.ID()},
+		"no answer":      {func(*httpv1.RequestHead, stream) error { return nil }, 502, ErrComponentBroke.ID()},
+		"body first":     {func(_ *httpv1.RequestHead, s stream) error { return s.Send(bytesOf("x")) }, 502, ErrComponentBroke.ID()},
+		"a wrong status": {func(_ *httpv1.RequestHead, s stream) error { return s.Send(answer(7)) }, 502, ErrComponentBroke.ID()},
+		"an upgrade":     {func(_ *httpv1.RequestHead, s stream) error { return s.Send(answer(101)) }, 502, ErrComponentBroke.ID()},
 	} {
 		f.behind.set(c.handle)
 		r := f.do("GET", f.secure+"/none", "")
@@ -328,6 +327,15 @@ func TestComponentsThatFail(t *testing.T) {
 	}
 }
 
+func TestSilentComponentIsGivenUp(t *testing.T) {
+	f := newFront(t, Limits{Answer: 200 * time.Millisecond})
+	f.behind.set(func(_ *httpv1.RequestHead, s stream) error { <-s.Context().Done(); return s.Context().Err() })
+	r := f.do("GET", f.secure+"/none", "")
+	if r.status != 503 || !strings.Contains(r.body, "did not answer within") {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}
+
 // A component that restarts can't be reached for a while: the visitor is told, not kept.
 func TestUnreachableComponent(t *testing.T) {
 	f := newFront(t, Limits{Open: 200 * time.Millisecond})
@@ -339,8 +347,7 @@ func TestUnreachableComponent(t *testing.T) {
 }
 
 func TestBodyLimits(t *testing.T) {
-	f := newFront(t, Limits{Body: 1 << 10, Pause: 300 * time.Millisecond})
-	f.behind.set(func(_ *httpv1.RequestHead, s stream) error {
+	swallow := func(_ *httpv1.RequestHead, s stream) error {
 		for {
 			if _, err := s.Recv(); errors.Is(err, io.EOF) {
 				return s.Send(answer(200))
@@ -348,8 +355,11 @@ func TestBodyLimits(t *testing.T) {
 				return err
 			}
 		}
-	})
-	post := func(http2 bool, body io.Reader) reply {
+	}
+	f, hasty := newFront(t, Limits{Body: 1 << 10}), newFront(t, Limits{Pause: 300 * time.Millisecond})
+	f.behind.set(swallow)
+	hasty.behind.set(swallow)
+	post := func(f *front, http2 bool, body io.Reader) reply {
 		t.Helper()
 		c := f.newClient(http2)
 		defer c.CloseIdleConnections()
@@ -360,19 +370,19 @@ func TestBodyLimits(t *testing.T) {
 		return f.send(c, req)
 	}
 	for _, http2 := range []bool{true, false} {
-		if r := post(http2, strings.NewReader(strings.Repeat("x", 1<<10))); r.status != 200 {
+		if r := post(f, http2, strings.NewReader(strings.Repeat("x", 1<<10))); r.status != 200 {
 			t.Errorf("the largest body: %d %s", r.status, r.body)
 		}
 		before := f.behind.count()
-		if r := post(http2, strings.NewReader(strings.Repeat("x", 1<<10+1))); r.status != 413 || f.behind.count() != before {
+		if r := post(f, http2, strings.NewReader(strings.Repeat("x", 1<<10+1))); r.status != 413 || f.behind.count() != before {
 			t.Errorf("an announced body: %d %s", r.status, r.body)
 		}
-		if r := post(http2, io.MultiReader(strings.NewReader(strings.Repeat("x", 1<<11)))); r.status != 413 || !strings.Contains(r.body, ErrBodyTooLarge.ID()) {
+		if r := post(f, http2, io.MultiReader(strings.NewReader(strings.Repeat("x", 1<<11)))); r.status != 413 || !strings.Contains(r.body, ErrBodyTooLarge.ID()) {
 			t.Errorf("an unannounced body: %d %s", r.status, r.body)
 		}
 		out, in := io.Pipe()
 		go func() { _, _ = in.Write([]byte("x")) }()
-		if r := post(http2, out); r.status != 408 || !strings.Contains(r.body, ErrBodySlow.ID()) {
+		if r := post(hasty, http2, out); r.status != 408 || !strings.Contains(r.body, ErrBodySlow.ID()) {
 			t.Errorf("a body that stops: %s %d %s", r.proto, r.status, r.body)
 		}
 		_ = in.Close()
@@ -380,8 +390,7 @@ func TestBodyLimits(t *testing.T) {
 }
 
 func TestSlowHeadIsCut(t *testing.T) {
-	f := newFront(t, Limits{Header: 200 * time.Millisecond, HeaderBytes: 8 << 10})
-	conn := f.dial()
+	conn := newFront(t, Limits{Header: 200 * time.Millisecond}).dial()
 	defer conn.Close()
 	if _, err := conn.Write([]byte("GET /none HTTP/1.1\r\nHost: x\r\n")); err != nil {
 		t.Fatal(err)
@@ -392,6 +401,7 @@ func TestSlowHeadIsCut(t *testing.T) {
 	if data, err := io.ReadAll(conn); err != nil {
 		t.Errorf("%q, %v", data, err)
 	}
+	f := newFront(t, Limits{HeaderBytes: 8 << 10})
 	f.client.CloseIdleConnections()
 	f.client = f.newClient(false)
 	if r := f.do("GET", f.secure+"/none", "", "X-Large", strings.Repeat("x", 64<<10)); r.status != 431 {
