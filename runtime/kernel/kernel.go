@@ -365,11 +365,19 @@ func (k *Kernel) announce(ctx context.Context) {
 	if err != nil {
 		k.log.Warn("some components are still on their way", "after", settleDeadline.String())
 	}
+	k.writeSummary(ctx)
+	select {
+	case <-k.deployer.Scanned(): // what lies in the repository has been handed over
+	case <-settle.Done():
+		if ctx.Err() != nil {
+			return
+		}
+		k.log.Warn("the repository is still being read", "after", settleDeadline.String())
+	}
 	k.setState("RUNNING")
 	if err := k.catalog.SaveDigests(); err != nil {
 		k.log.Warn("digests are not kept for the next start", "error", err)
 	}
-	k.writeSummary(ctx)
 }
 
 // close ends everything in the reverse order; it may be called after a failed open.
