@@ -186,7 +186,8 @@ func (k *Kernel) open(ctx context.Context) error {
 	})
 	k.deployer, err = deploy.New(deploy.Options{
 		Repository: repository, Data: filepath.Join(repository, "data", "kernel", "artifacts"), Deployers: k.reconciler,
-		Log: k.logs.root.Named("deploy"), OnChange: k.events.artifact,
+		Times: deploy.Times{Rescan: k.config.Server.UpdateInterval.V},
+		Log:   k.logs.root.Named("deploy"), OnChange: k.events.artifact,
 	})
 	if err != nil {
 		return err
@@ -365,16 +366,8 @@ func (k *Kernel) announce(ctx context.Context) {
 	if err != nil {
 		k.log.Warn("some components are still on their way", "after", settleDeadline.String())
 	}
-	k.writeSummary(ctx)
-	select {
-	case <-k.deployer.Scanned(): // what lies in the repository has been handed over
-	case <-settle.Done():
-		if ctx.Err() != nil {
-			return
-		}
-		k.log.Warn("the repository is still being read", "after", settleDeadline.String())
-	}
 	k.setState("RUNNING")
+	k.writeSummary(ctx)
 	if err := k.catalog.SaveDigests(); err != nil {
 		k.log.Warn("digests are not kept for the next start", "error", err)
 	}
