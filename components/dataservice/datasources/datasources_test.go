@@ -73,13 +73,13 @@ func TestMistakesNameTheirPlace(t *testing.T) {
 		kind           *cause.Kind
 		line           int
 	}{
-		{"another database", "jdbc:h2:x", "jdbc:postgresql://h/d", ErrType, 17},
+		{"another database", "jdbc:h2:x", "jdbc:postgresql://h/d", ErrType, 16},
 		{"unknown provider", "RDBMSDataSourceReader", "NoSuchReader", ErrFile, 3},
 		{"unknown element", "<description>events</description>", "<desc>events</desc>", ErrFile, 8},
 		{"missing datasource", "WSO2_ANALYTICS_PROCESSED_DATA_STORE_DB", "OTHER", ErrFile, 1},
-		{"no type", ` type="RDBMS"><configuration><url>jdbc:h2:x`, `><configuration><url>jdbc:h2:x`, ErrFile, 17},
-		{"twice", "WSO2_ANALYTICS_PROCESSED_DATA_STORE_DB", "WSO2_ANALYTICS_EVENT_STORE_DB", ErrFile, 15},
-		{"settings of the embedded store", `type="RDBMS"><configuration><url>jdbc:h2:x`, `type="EMBEDDED"><configuration><url>jdbc:h2:x`, ErrFile, 17},
+		{"no type", ` type="RDBMS"><configuration><url>jdbc:h2:x`, `><configuration><url>jdbc:h2:x`, ErrFile, 16},
+		{"twice", "WSO2_ANALYTICS_PROCESSED_DATA_STORE_DB", "WSO2_ANALYTICS_EVENT_STORE_DB", ErrFile, 14},
+		{"settings of the embedded store", `type="RDBMS"><configuration><url>jdbc:h2:x`, `type="EMBEDDED"><configuration><url>jdbc:h2:x`, ErrFile, 16},
 		{"wrong root", "datasources-configuration", "wrong", ErrFile, 1},
 		{"DOCTYPE", "<datasources-configuration", "<!DOCTYPE x [<!ENTITY a \"b\">]>\n<datasources-configuration", carbonxml.ErrXML, 1},
 	} {

@@ -10,11 +10,13 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"carbonado.dev/carbonado/components/dataservice/rows"
 	"carbonado.dev/carbonado/components/dataservice/segment"
 	"carbonado.dev/carbonado/components/dataservice/vfs"
 	"carbonado.dev/sdk/frame"
+	"carbonado.dev/sdk/link"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 	linkv1 "carbonado.dev/sdk/proto/carbonado/link/v1"
 )
@@ -522,4 +524,37 @@ func feedResumes(c *Client) {
 	if !strings.HasPrefix(fmt.Sprint(r.rows[r.pos]["area"]), "area") {
 		c.Fatalf("the last position %d is no row's", r.pos)
 	}
+}
+
+func slowSubscriber(c *Client) {
+	c.Create("t", nil)
+	ctx, cancel := context.WithCancel(c.Ctx())
+	defer cancel()
+	stuck, err := analyticsv1.NewChangeFeedClient(c.Conns.Feed).Subscribe(ctx, link.CallOption())
+	if err != nil {
+		c.Fatal(err)
+	}
+	body, err := proto.Marshal(&linkv1.Open{Kind: linkv1.Open_KIND_TABLE, Name: "t"})
+	if err != nil {
+		c.Fatal(err)
+	}
+	open, err := frame.Append(nil, &frame.Header{Kind: frame.Open, Stream: 1}, body)
+	if err != nil {
+		c.Fatal(err)
+	}
+	// It asks for a table and then neither grants credit nor reads.
+	if err := stuck.Send(&linkv1.Frame{Data: open}); err != nil {
+		c.Fatal(err)
+	}
+	var rows []Row
+	for i := range 2000 {
+		rows = append(rows, Row{"n": int32(i), "text": strings.Repeat("x", 500)})
+	}
+	for range 20 {
+		c.PutRows("t", rows...)
+	}
+	c.same("rows", c.CountRows("t"), int64(40000))
+	r := newReplica()
+	r.catchUp(c, "t")
+	c.same("rows of another subscriber", len(r.rows), 40000)
 }

@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(testing.TB) Node) {
 		{"lower epochs are refused", fencing},
 		{"the feed tells every change in order", feed},
 		{"a feed goes on where it was left", feedResumes},
+		{"a subscriber that does not read holds up nobody", slowSubscriber},
 	} {
 		t.Run(x.name, func(t *testing.T) { x.run(NewClient(t, open(t))) })
 	}
