@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,11 +15,18 @@ import (
 	"time"
 
 	"carbonado.dev/carbonado/runtime/durable"
+	"carbonado.dev/sdk/cause"
 )
 
 // settled is the age a file's last change must have for its digest to be remembered: two changes within one tick of the file
 // system's clock look the same. Ticks are 10 ms at most.
 const settled = 100 * time.Millisecond
+
+// attempts is how often a file that changes while it is read is read again.
+const attempts = 8
+
+// ErrChanging is the kind of a file that is being written.
+var ErrChanging = cause.Define("CBN-PKG-020", "A file changes while it is read.", "Wait until it is written, then try again.")
 
 // rememberedMost bounds the memory of digests; an installation has a few hundred files.
 const rememberedMost = 4096
@@ -83,20 +89,25 @@ func (c *Cache) Of(f *os.File) (string, error) {
 	return h.sum, h.err
 }
 
-// sum reads the whole file through the descriptor and makes sure that it did not change meanwhile.
+// sum reads the whole file through the descriptor and makes sure that it did not change meanwhile. A hard link made by somebody else
+// looks like a change, so it reads again a few times.
 func sum(f *os.File, v version) (string, error) {
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, io.NewSectionReader(f, 0, v.Size), make([]byte, 256<<10)); err != nil {
-		return "", err
+	buffer := make([]byte, 256<<10)
+	for range attempts {
+		h := sha256.New()
+		if _, err := io.CopyBuffer(h, io.NewSectionReader(f, 0, v.Size), buffer); err != nil {
+			return "", err
+		}
+		after, err := versionOf(f)
+		if err != nil {
+			return "", err
+		}
+		if after == v {
+			return hex.EncodeToString(h.Sum(nil)), nil
+		}
+		v = after
 	}
-	after, err := versionOf(f)
-	if err != nil {
-		return "", err
-	}
-	if after != v {
-		return "", errors.New("it is being written")
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return "", ErrChanging.New("%s changed each of %d times while it was read", filepath.Base(f.Name()), attempts)
 }
 
 func versionOf(f *os.File) (version, error) {

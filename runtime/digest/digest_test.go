@@ -110,3 +110,27 @@ func TestSavedDigestsHoldForTheSameVersionOnly(t *testing.T) {
 		t.Error("a file that others may read or write was trusted")
 	}
 }
+
+func TestALinkMadeMeanwhileIsNoWrite(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	if err := os.WriteFile(path, make([]byte, 32<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	v, err := versionOf(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The version that the reader begins with is already an old one.
+	if err := os.Link(path, path+".link"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := sum(f, v); err != nil || got != sha(string(make([]byte, 32<<20))) {
+		t.Errorf("%s, %v", got, err)
+	}
+}

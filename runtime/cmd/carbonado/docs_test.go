@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // fenced finds the command blocks of a page, indented finds `make …` lines.
@@ -80,6 +81,11 @@ func runPage(t *testing.T, root, script string) {
 	stop := exec.Command("bin/carbonado.sh", "stop")
 	stop.Dir, stop.Env = home, cmd.Env
 	_ = stop.Run()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(home, "carbonado.pid")); err != nil {
+			break // the launcher removes it when the server is gone
+		}
+	}
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
