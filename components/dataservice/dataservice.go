@@ -137,10 +137,13 @@ func (s *service) broken(err error) {
 	}()
 }
 
+// full tells health and log when the log's disk gets full, and when it has space again.
 func (s *service) full(err error) {
 	if err == nil {
+		s.c.Log().Info("there is space for the log again; writes go on")
 		s.c.SetHealth(component.OK, nil)
 		return
 	}
+	s.c.Log().Error("writes are refused until there is space", "error", err)
 	s.c.SetHealth(component.Critical, err)
 }
