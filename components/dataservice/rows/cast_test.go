@@ -58,7 +58,7 @@ func TestSelectSliceProject(t *testing.T) {
 	r := &Rows{Seq: []int64{1, 2, 3}, Time: []int64{10, 20, 30}, Cols: []Col{
 		{Column{"s", String}, build(String, "a", "b")}, {Column{"n", Integer}, build(Integer, int32(7), int32(8))}}}
 	got := r.Select([]int32{2, 0}).Project([]Column{{"n", Long}, {"missing", Double}, {"s", String}})
-	if s := got.Record(nil).String(); got.Seq[0] != 3 || got.Time[1] != 10 || got.Cols[0].Arr.String() != "[(null) 7]" || got.Cols[1].Arr.String() != "[(null) (null)]" || got.Cols[2].Arr.String() != `[(null) "a"]` {
+	if s := fmt.Sprint(got.Record(nil)); got.Seq[0] != 3 || got.Time[1] != 10 || got.Cols[0].Arr.String() != "[(null) 7]" || got.Cols[1].Arr.String() != "[(null) (null)]" || got.Cols[2].Arr.String() != `[(null) "a"]` {
 		t.Fatal(s)
 	}
 	part := r.Slice(1, 3)
