@@ -79,6 +79,13 @@ func (s *Store) prepare(p *pending) (letters []source.Poison, err error) {
 		if tb := s.byID[t.Table]; tb != nil && tb.keyed() {
 			keys[i] = tb.Schema.Keys
 			look = true
+			// The table's keys may have changed since the stream was bound: without them all rows would be one.
+			for _, k := range keys[i] {
+				if src.Spec.Stream != "" && !slices.ContainsFunc(t.Columns, func(c rows.Column) bool { return c.Name == k }) {
+					s.mu.RUnlock()
+					return nil, ErrOtherSchema.New("stream %s gives primary key %s of table %s nothing", src.Spec.Stream, k, tb.Name)
+				}
+			}
 		}
 	}
 	s.mu.RUnlock()

@@ -429,6 +429,22 @@ func events(c *Client) {
 		c.cutNow("home", "other")
 		check("in segments")
 	}
+	// Keys that the binding gives nothing: refused until the stream is bound anew, not stored under one empty key.
+	c.Create("late", nil)
+	if _, err := c.Bind(c.Ctx(), &analyticsv1.StoreBindRequest{Tenant: Tenant, Stream: s.Name, Table: "late", StreamSchema: s.Info.Body,
+		Columns: []*analyticsv1.BindingColumn{{From: "house", To: Col("house", Integer)}}}); err != nil {
+		c.Fatal(err)
+	}
+	if _, err := c.SetSchema(c.Ctx(), &analyticsv1.SetSchemaRequest{Tenant: Tenant, Table: "late", Schema: &analyticsv1.Schema{
+		Columns: []*analyticsv1.Column{Col("area", String)}, PrimaryKeys: []string{"area"}}}); err != nil {
+		c.Fatal(err)
+	}
+	if err := p.Append(s, s.Frame(c, frame.Source{1}, 49, []Row{homeRow(49)})); !errors.As(err, &refused) || !refused.Retry {
+		c.Fatalf("a binding without the table's key: %v", err)
+	}
+	if _, err := c.DropTable(c.Ctx(), &analyticsv1.DropTableRequest{Tenant: Tenant, Table: "late"}); err != nil {
+		c.Fatal(err)
+	}
 	if _, err := c.Unbind(c.Ctx(), &analyticsv1.StoreUnbindRequest{Tenant: Tenant, Stream: s.Name, Table: "other"}); err != nil {
 		c.Fatal(err)
 	}
