@@ -46,10 +46,20 @@ func newLogs(folder string, terminal io.Writer, level hclog.Level) (*logs, error
 	}
 	l := &logs{folder: folder, files: map[string]*componentLog{}, all: rotating(folder, kernelLog)}
 	l.root = hclog.NewInterceptLogger(&hclog.LoggerOptions{
-		Output: io.MultiWriter(l.all, terminal), Level: level, TimeFormat: "2006-01-02T15:04:05.000Z", TimeFn: func() time.Time { return time.Now().UTC() },
+		Output: both{l.all, terminal}, Level: level, TimeFormat: "2006-01-02T15:04:05.000Z", TimeFn: func() time.Time { return time.Now().UTC() },
 	})
 	l.root.RegisterSink(l)
 	return l, nil
+}
+
+// both writes to each of two writers, whatever became of the other: io.MultiWriter would keep from the terminal why the disk of the
+// file is full.
+type both [2]io.Writer
+
+func (b both) Write(p []byte) (int, error) {
+	_, first := b[0].Write(p)
+	_, second := b[1].Write(p)
+	return len(p), errors.Join(first, second)
 }
 
 func rotating(folder, name string) *lumberjack.Logger {
