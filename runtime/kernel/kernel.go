@@ -40,6 +40,7 @@ import (
 	"carbonado.dev/carbonado/runtime/supervisor"
 	"carbonado.dev/carbonado/runtime/tlskeys"
 	"carbonado.dev/sdk/cause"
+	"carbonado.dev/sdk/idle"
 	kernelv1 "carbonado.dev/sdk/proto/carbonado/kernel/v1"
 	"carbonado.dev/sdk/service"
 )
@@ -137,6 +138,7 @@ func Run(o Options) int {
 		return exitCode(err)
 	}
 	defer k.close()
+	go idle.Watch(ctx)
 	k.announce(ctx)
 	<-ctx.Done()
 	k.setState("STOPPING")

@@ -21,6 +21,7 @@ import (
 
 	"carbonado.dev/sdk/handshake"
 	"carbonado.dev/sdk/handshake/layout"
+	"carbonado.dev/sdk/idle"
 )
 
 // SDKVersion is the version of this SDK, reported by --describe.
@@ -111,6 +112,7 @@ func serve(name string, spec Spec) {
 	control := NewControl(spec, desc, Host{Log: logger, Listener: openInherited, Exit: func() {
 		time.AfterFunc(exitDelay, func() { os.Exit(0) })
 	}})
+	go idle.Watch(control.c.ctx) // for the process's whole life
 	// SIGINT reaches the whole group when an operator presses ^C; the kernel decides what happens then.
 	signal.Ignore(syscall.SIGINT)
 	plugin.Serve(handshake.Serve(line, logger.Named("go-plugin"), func(s *grpc.Server) error {

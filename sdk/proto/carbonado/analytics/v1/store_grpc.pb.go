@@ -56,7 +56,7 @@ type RecordStoreClient interface {
 	// Dropping a missing table is no error.
 	DropTable(ctx context.Context, in *DropTableRequest, opts ...grpc.CallOption) (*DropTableResponse, error)
 	ListTables(ctx context.Context, in *ListTablesRequest, opts ...grpc.CallOption) (*ListTablesResponse, error)
-	// NOT_FOUND with code CBN-STORE-0001 if there is no such table.
+	// NOT_FOUND with code CBN-STORE-001 if there is no such table.
 	GetTable(ctx context.Context, in *GetTableRequest, opts ...grpc.CallOption) (*GetTableResponse, error)
 	SetSchema(ctx context.Context, in *SetSchemaRequest, opts ...grpc.CallOption) (*SetSchemaResponse, error)
 	// Put stores records; answered when they are on disk. A table with primary keys takes them as upserts.
@@ -281,7 +281,7 @@ type RecordStoreServer interface {
 	// Dropping a missing table is no error.
 	DropTable(context.Context, *DropTableRequest) (*DropTableResponse, error)
 	ListTables(context.Context, *ListTablesRequest) (*ListTablesResponse, error)
-	// NOT_FOUND with code CBN-STORE-0001 if there is no such table.
+	// NOT_FOUND with code CBN-STORE-001 if there is no such table.
 	GetTable(context.Context, *GetTableRequest) (*GetTableResponse, error)
 	SetSchema(context.Context, *SetSchemaRequest) (*SetSchemaResponse, error)
 	// Put stores records; answered when they are on disk. A table with primary keys takes them as upserts.

@@ -27,7 +27,7 @@ const (
 // It travels as a detail of every gRPC status that this project makes.
 type Cause struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Stable code from docs/errors.md, for example "CBN-STORE-0003".
+	// Stable code from docs/errors.md, for example "CBN-STORE-003".
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// One sentence that names the culprit.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
