@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -80,8 +81,13 @@ func Run(c Config) int {
 		fmt.Fprintf(os.Stderr, "carbonado guardian: %v\n", err)
 		return 70 // EX_SOFTWARE
 	}
+	// What starting up left behind goes back to the system: this process allocates next to nothing afterwards.
+	defer time.AfterFunc(returnMemoryAfter, debug.FreeOSMemory).Stop()
 	return g.serve()
 }
+
+// returnMemoryAfter is when the kernel has started and the guardian is idle.
+const returnMemoryAfter = 20 * time.Second
 
 // guardian is the state of Run. Everything in it belongs to Run's goroutine, the two wire goroutines excepted.
 type guardian struct {
