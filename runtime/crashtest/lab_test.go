@@ -3,6 +3,7 @@ package crashtest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -51,9 +52,11 @@ type lab struct {
 	home   string
 	offset int
 	admin  *http.Client
-	server *exec.Cmd
-	exited chan struct{}
-	output *output
+	// certificate trusts the server; made by trust.
+	certificate *tls.Config
+	server      *exec.Cmd
+	exited      chan struct{}
+	output      *output
 	// pids says which process was whose.
 	pids map[int]string
 }

@@ -45,9 +45,12 @@ func (l *lab) stream() {
 	l.deployed("eventsink/crash_events.xml")
 }
 
-// trust is the TLS configuration for the server's own certificate.
+// trust is the TLS configuration for the server's own certificate, which outlives the server.
 func (l *lab) trust() *tls.Config {
 	l.t.Helper()
+	if l.certificate != nil {
+		return l.certificate
+	}
 	var c struct{ Certificate string }
 	if err := l.ask(http.MethodPost, "/api/credentials", map[string]string{"purpose": "publish"}, &c); err != nil {
 		l.t.Fatal(err)
@@ -56,7 +59,8 @@ func (l *lab) trust() *tls.Config {
 	if !pool.AppendCertsFromPEM([]byte(c.Certificate)) {
 		l.t.Fatal("the node's certificate is no PEM")
 	}
-	return &tls.Config{RootCAs: pool, ServerName: "localhost"}
+	l.certificate = &tls.Config{RootCAs: pool, ServerName: "localhost"}
+	return l.certificate
 }
 
 // load is a source of events with numbers 1, 2, 3 … at a steady pace, until settle.

@@ -13,6 +13,8 @@ import (
 	"carbonado.dev/carbonado/components/dataservice/manifest"
 	"carbonado.dev/carbonado/components/dataservice/rows"
 	"carbonado.dev/carbonado/components/dataservice/segment"
+	"carbonado.dev/carbonado/components/dataservice/vfs"
+	"carbonado.dev/carbonado/components/dataservice/wal"
 )
 
 // cutState is what a table's next cut waits for. Guarded by Store.mu.
@@ -23,8 +25,9 @@ type cutState struct {
 	// tokens limit cuts on request to one a second in the long run, with a few at once.
 	tokens float64
 	filled time.Time
-	// retry is when a cut that failed may be tried again.
-	retry time.Time
+	// retry is when a cut that failed may be tried again; failed is why it did.
+	retry  time.Time
+	failed error
 }
 
 const (
@@ -130,9 +133,12 @@ func (s *Store) cutLoop() {
 			}
 			err := s.cut(t)
 			if err != nil {
+				if vfs.IsFull(err) {
+					err = wal.ErrFull.Wrap(err, "a segment of table %s", t.Name)
+				}
 				s.logf(err, "can't cut table %s", t.Name)
 				s.mu.Lock()
-				t.cuts.retry = s.opts.Now().Add(retryAfter)
+				t.cuts.retry, t.cuts.failed = s.opts.Now().Add(retryAfter), err
 				s.mu.Unlock()
 			}
 			for _, w := range waiters {
@@ -172,7 +178,7 @@ func (s *Store) nextCut() (*table, []chan error, time.Duration) {
 		}
 		if now.Before(c.retry) {
 			for _, w := range c.waiters {
-				w <- wErrRetry
+				w <- retryError(c.failed)
 			}
 			c.waiters = nil
 			continue
@@ -200,7 +206,13 @@ func (s *Store) nextCut() (*table, []chan error, time.Duration) {
 	return best, w, 0
 }
 
-var wErrRetry = ErrClosed.New("the last cut failed; it is tried again in %s", retryAfter)
+// retryError is told to those who ask for a cut while the last one's failure is being waited out.
+func retryError(failed error) error {
+	if errors.Is(failed, wal.ErrFull) {
+		return failed
+	}
+	return ErrClosed.Wrap(failed, "the last cut failed; it is tried again in %s", retryAfter)
+}
 
 // cut writes the tail of a table into segments.
 func (s *Store) cut(t *table) error {

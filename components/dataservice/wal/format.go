@@ -32,7 +32,7 @@ const (
 var (
 	ErrCorrupt = cause.Define("CBN-STORE-020", "The store's log is damaged.",
 		"Stop the component, keep a copy of its data folder, restore the named file from a backup.").Code(codes.DataLoss)
-	ErrFull = cause.Define("CBN-STORE-021", "No space is left for the store's log.",
+	ErrFull = cause.Define("CBN-STORE-021", "No space is left for the store's log or its segments.",
 		"Free space on the disk of repository/data; writes go on by themselves then.").Code(codes.ResourceExhausted)
 	ErrBroken = cause.Define("CBN-STORE-022", "The store's log can't be written.",
 		"The component restarts and replays its log; see the disk's health if it happens again.").Code(codes.Unavailable)
