@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
