@@ -207,10 +207,11 @@ func (k *Kernel) open(ctx context.Context) error {
 			return err
 		}
 	}
+	// Components start while the front is being built.
+	k.reconciler.Apply(p)
 	if err := k.openDoors(ctx); err != nil {
 		return err
 	}
-	k.reconciler.Apply(p)
 	k.runDeployer()
 	return nil
 }

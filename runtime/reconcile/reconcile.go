@@ -219,9 +219,19 @@ func (r *Reconciler) wait(ctx context.Context, ok func() bool) error {
 
 // WaitSettled waits until no unit is on its way: each is ACTIVE, or where it will stay until something else changes.
 func (r *Reconciler) WaitSettled(ctx context.Context) error {
-	return r.wait(ctx, func() bool {
-		return !slices.ContainsFunc(r.all(), func(u *unit) bool { return !u.settled() })
-	})
+	settled := func() bool { return !slices.ContainsFunc(r.all(), func(u *unit) bool { return !u.settled() }) }
+	for {
+		if err := r.wait(ctx, settled); err != nil {
+			return err
+		}
+		// A service that has just been published may not have woken its consumers yet.
+		if err := r.track.Sync(ctx); err != nil {
+			return err
+		}
+		if settled() {
+			return nil
+		}
+	}
 }
 
 // Start lets a component that an operator stopped, or whose budget is spent, run again, and waits until it is ACTIVE or can't be.

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/term"
 
 	"carbonado.dev/carbonado/runtime/cli"
-	"carbonado.dev/carbonado/runtime/guardian"
+	_ "carbonado.dev/carbonado/runtime/guardian/boot" // makes this process the guardian where it is started as the server
 	"carbonado.dev/carbonado/runtime/kernel"
 	_ "carbonado.dev/carbonado/runtime/launch" // makes this binary the launcher step when it is executed under that name
 )
@@ -29,11 +29,8 @@ func main() {
 	}, os.Args[1:]))
 }
 
-// server is the guardian, or within it the kernel.
+// server is the kernel: package boot has made this process the guardian, and not come here, if there was none.
 func server(home string, args []string) int {
-	if !guardian.Inside() {
-		return guardian.Run(guardian.Config{Args: append([]string{"carbonado", "server"}, args...)})
-	}
 	return kernel.Run(kernel.Options{
 		Home: home, Args: args, Version: version, Terminal: os.Stderr, Out: os.Stdout, Interactive: term.IsTerminal(int(os.Stdout.Fd())),
 	})
