@@ -380,16 +380,26 @@ func (e *engine) commitDue(now time.Time) (next time.Time) {
 
 // committed takes note of how a commit ended: a failed one ends the subscription, whose successor starts at what is on disk.
 func (e *engine) committed(err error) {
-	e.setDisk(err)
 	if err == nil {
+		e.setDisk(nil)
 		return
 	}
-	e.log.Error("commit failed; going back to the last one", "reason", err)
+	e.commitFailed(err)
+	e.setDisk(err)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.restart != nil {
 		e.restart()
 	}
+}
+
+// commitFailed says so once: while the disk stays bad every retry fails, and health says that.
+func (e *engine) commitFailed(err error, about ...any) {
+	log := e.log.Error
+	if e.diskBad.Load() {
+		log = e.log.Debug
+	}
+	log("commit failed; going back to the last one", append(about, "reason", err)...)
 }
 
 func (e *engine) setDisk(err error) {

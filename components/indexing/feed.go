@@ -84,7 +84,7 @@ func (e *engine) settle(t *table) error {
 	closed := t.closed
 	t.mu.Unlock()
 	if err != nil {
-		e.log.Error("commit failed; going back to the last one", "table", t.name, "reason", err)
+		e.commitFailed(err, "table", t.name)
 	}
 	if closed {
 		return nil
