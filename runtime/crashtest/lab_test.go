@@ -379,7 +379,13 @@ func (l *lab) kill9(name string) {
 	case name == "guardian":
 		pid = s.GuardianPid
 	default:
-		pid = l.look()[name].Pid
+		// The last kill of the same component may only just have been noticed.
+		l.wait("a process of "+name, func() error {
+			if pid = l.look()[name].Pid; pid <= 1 {
+				return errors.New("it has none")
+			}
+			return nil
+		})
 	}
 	if pid <= 1 {
 		l.t.Fatalf("no process of %s", name)
