@@ -236,12 +236,15 @@ func (d *Document) Decode(into any) error {
 	return nil
 }
 
+// escaper writes a key as a JSON Pointer has it (RFC 6901 section 3).
+var escaper = strings.NewReplacer("~", "~0", "/", "~1")
+
 // Pointer writes a path as a JSON Pointer (RFC 6901).
 func Pointer(path ...string) string {
 	var b strings.Builder
 	for _, p := range path {
 		b.WriteByte('/')
-		b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(p))
+		b.WriteString(escaper.Replace(p))
 	}
 	return b.String()
 }
