@@ -33,13 +33,19 @@ func TestKillEachComponent(t *testing.T) {
 	}
 	// The path of the events again and again, within the budget of five crashes in ten minutes, so that none is FAILED.
 	path := []string{"EventReceiver", "EventSink", "DataService", "Indexing"}
-	budget := map[string]float64{}
+	used, seen := map[string]float64{}, map[string]time.Time{}
 	for begin := time.Now(); time.Since(begin) < *duration; x.moved(200) {
 		name := path[random.IntN(len(path))]
-		if budget[name] > 3+time.Since(begin).Minutes()/2 {
+		if last, ok := seen[name]; ok {
+			used[name] = max(0, used[name]-time.Since(last).Minutes()/2)
+		} else {
+			used[name] = 1 // of the first round
+		}
+		seen[name] = time.Now()
+		if used[name] > 4 {
 			continue
 		}
-		budget[name]++
+		used[name]++
 		crashes[name]++
 		l.killOne(name, crashes[name])
 	}
