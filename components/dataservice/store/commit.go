@@ -513,6 +513,17 @@ func scriptOf(key string) string {
 	return script
 }
 
+// isScript tells whether a key belongs to a stored script, of which one run at a time exists; queries have keys of their own.
+func isScript(key string) bool { return strings.HasPrefix(key, "script:") }
+
+// runOf is the part of a key that names one run: "script:x/2026-…" of "script:x/2026-…/3".
+func runOf(key string) string {
+	if i := strings.LastIndexByte(key, '/'); i >= 0 {
+		return key[:i]
+	}
+	return key
+}
+
 // Commits are remembered for a week, the newest ones in any case up to a limit.
 const (
 	maxCommits  = 10000

@@ -40,7 +40,8 @@ type Begun struct {
 }
 
 // Begin opens a transaction, or answers the one that is open for the key. A higher epoch takes a key over: what the earlier
-// holder staged is dropped.
+// holder staged is dropped. So is what earlier runs of the same script left open: a script never overlaps itself, so those who
+// staged it are gone.
 func (s *Store) Begin(name string, overwrite bool, key string, epoch uint64) (Begun, error) {
 	if key == "" {
 		return Begun{}, ErrRequest.New("a transaction without key")
@@ -49,7 +50,7 @@ func (s *Store) Begin(name string, overwrite bool, key string, epoch uint64) (Be
 		return Begun{}, err
 	}
 	var out Begun
-	var stale *transaction
+	var stale []*transaction
 	err := s.do(func() (*change, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -62,17 +63,23 @@ func (s *Store) Begin(name string, overwrite bool, key string, epoch uint64) (Be
 			return nil, nil
 		}
 		for _, tx := range s.txs {
-			if tx.key != key || tx.ending {
+			same := tx.key == key
+			if tx.ending || !same && !(isScript(key) && scriptOf(tx.key) == scriptOf(key) && runOf(tx.key) != runOf(key)) {
 				continue
 			}
-			if tx.epoch == epoch && tx.table == t.ID && tx.overwrite == overwrite {
+			if same && tx.epoch == epoch && tx.table == t.ID && tx.overwrite == overwrite {
 				out = begun(tx)
-				return nil, nil
+				continue
 			}
 			tx.ending = true
-			delete(t.open, tx.first)
+			if of := s.byID[tx.table]; of != nil {
+				delete(of.open, tx.first)
+			}
 			delete(s.txs, tx.id)
-			stale = tx
+			stale = append(stale, tx)
+		}
+		if out.Transaction != "" {
+			return nil, nil
 		}
 		id := newID()
 		tx := &transaction{id: id, key: key, table: t.ID, name: t.Name, overwrite: overwrite, first: s.seq + 1, epoch: epoch, folder: id}
@@ -83,8 +90,8 @@ func (s *Store) Begin(name string, overwrite bool, key string, epoch uint64) (Be
 		out = begun(tx)
 		return nil, nil
 	})
-	if stale != nil {
-		s.dropFolder(stale)
+	for _, tx := range stale {
+		s.dropFolder(tx)
 	}
 	if err != nil || out.Committed {
 		return out, err

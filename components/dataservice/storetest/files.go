@@ -205,6 +205,24 @@ func transactions(c *Client) {
 	c.same("rows of the commit", r.Rows, int64(4))
 	again := c.commit(tx.Transaction, 0, "a.parquet", "b.parquet")
 	c.same("the same commit twice", again.ManifestVersion, r.ManifestVersion)
+	// What a dead run of a script left staged goes when a later run of it begins; statements of one run live side by side.
+	dead := c.begin("t", appendMode, "script:gone/1/0", 0)
+	c.Stage(dead.Folder, "a.parquet", dead.FirstSeq, []int32{1})
+	first := c.begin("t", appendMode, "script:gone/2/0", 0)
+	second := c.begin("t", appendMode, "script:gone/2/1", 0)
+	if _, err := os.Stat(filepath.Join(c.Staging, dead.Folder)); !errors.Is(err, os.ErrNotExist) {
+		c.Fatalf("the staging folder of a dead run: %v", err)
+	}
+	_, err = c.Commit(c.Ctx(), &analyticsv1.CommitRequest{Transaction: dead.Transaction, Files: []string{"a.parquet"}})
+	c.wants(err, codes.NotFound, "commit of a dead run")
+	for _, live := range []*analyticsv1.BeginResponse{first, second} {
+		if _, err := os.Stat(filepath.Join(c.Staging, live.Folder)); err != nil {
+			c.Fatal(err)
+		}
+		if _, err := c.Abort(c.Ctx(), &analyticsv1.AbortRequest{Transaction: live.Transaction}); err != nil {
+			c.Fatal(err)
+		}
+	}
 	if b := c.begin("t", appendMode, "script:a/1", 0); !b.Committed {
 		c.Fatalf("a committed key begins again: %v", b)
 	}
