@@ -142,14 +142,33 @@ func calls(text string) []string {
 	}
 }
 
+// maxMacros bounds how deep casts and functions that are macros stand in one another: each names its argument several times, so that a
+// plan grows by a factor with each level.
+const maxMacros = 5
+
+func (w *writer) deeper(p Pos) error {
+	w.depth++
+	if w.depth > maxMacros {
+		return at(ErrTooLarge, p, "casts and functions are nested more than %d deep: make the inner ones in a subquery", maxMacros)
+	}
+	return nil
+}
+
 // template writes a call by its function's template.
 func (w *writer) template(p Pos, f function, args [][]node) error {
 	tmpl := f.tmpl
 	if t, ok := f.more[len(args)]; ok {
 		tmpl = t
 	}
-	for _, name := range calls(tmpl + f.each) {
+	names := calls(tmpl + f.each)
+	for _, name := range names {
 		w.use(name)
+	}
+	if len(names) > 0 {
+		if err := w.deeper(p); err != nil {
+			return err
+		}
+		defer func() { w.depth-- }()
 	}
 	for tmpl != "" {
 		i := strings.IndexByte(tmpl, '$')

@@ -60,9 +60,27 @@ func (r *Rewritten) With(ins []Insertion) *Rewritten {
 	return out
 }
 
+// maxTokens and maxParts bound one query: planning takes time that grows faster than they do and can't be interrupted.
+const (
+	maxTokens = 20_000
+	maxParts  = 300
+)
+
 // Rewrite writes a query in DuckDB's dialect. What DuckDB would run otherwise than Spark, or not at all, is refused by name.
 // Names that are no keywords come out quoted, strings in single quotes, so that no word of DuckDB's own grammar gets a meaning.
 func (q *Query) Rewrite() (*Rewritten, error) {
+	if len(q.tokens) > maxTokens {
+		return nil, at(ErrTooLarge, q.tokens[0].Pos, "the query has %d words and symbols, the limit is %d", len(q.tokens), maxTokens)
+	}
+	parts := 0
+	for _, t := range q.tokens {
+		if t.is("SELECT") || t.is("JOIN") || t.is("UNION") || t.is("EXCEPT") || t.is("INTERSECT") || t.is("MINUS") {
+			parts++
+		}
+	}
+	if parts > maxParts {
+		return nil, at(ErrTooLarge, q.tokens[0].Pos, "the query has %d selects, joins and set operations, the limit is %d", parts, maxParts)
+	}
 	nodes, err := tree(q.tokens)
 	if err != nil {
 		return nil, err
@@ -145,6 +163,8 @@ type writer struct {
 	marks  []mark
 	seen   map[string]bool
 	uses   []string
+	// depth counts macros around the present place.
+	depth int
 }
 
 // put writes a piece; pieces are parted by a blank.

@@ -391,6 +391,10 @@ func (w *writer) cast(nodes []node, i int) (int, bool, error) {
 		return 0, true, at(ErrUnsupported, typ.tok.Pos, "CAST to %s is refused", strings.ToUpper(w.source[typ.tok.Pos.Offset:g[len(g)-1].end]))
 	}
 	w.use(macro)
+	if err := w.deeper(t.Pos); err != nil {
+		return 0, true, err
+	}
+	defer func() { w.depth-- }()
 	w.put(t.Pos, macro+"(")
 	if err := w.seq(g[:as], scopeExpr); err != nil {
 		return 0, true, err
