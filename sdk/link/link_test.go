@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -247,4 +248,30 @@ func TestPendingFramesAreReportedAtClose(t *testing.T) {
 	if err := <-result; !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// A Send in progress owns the order and takes its own item back on an error, so Close must not touch the pending ones before.
+func TestCloseWaitsForASendInProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConsumer(t)
+		c.hold = func(uint64) bool { return true }
+		p := NewProducer(t.Context(), c.open, Options{})
+		reports := make(chan error, 1)
+		if err := p.Send(t.Context(), "s:1.0.0", testSchema, batch(t, 1), func(err error) { reports <- err }); err != nil {
+			t.Fatal(err)
+		}
+		<-c.arrivals
+		p.order <- struct{}{} // as a Send does
+		closed := make(chan struct{})
+		go func() { p.Close(); close(closed) }()
+		synctest.Wait()
+		if len(reports) != 0 {
+			t.Error("the pending frames were reported while a Send was in progress")
+		}
+		<-p.order
+		<-closed
+		if err := <-reports; !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	})
 }

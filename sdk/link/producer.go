@@ -105,7 +105,7 @@ func (p *Producer) trySend(ctx context.Context, l *Link, it *item) (bool, error)
 	if p.sendOn(ctx, l, it) == nil {
 		return true, nil
 	}
-	// It was not sent, and the replay waits for the order: the item is still the last one.
+	// It was not sent, and both the replay and the end of run wait for the order: the item is still the last one.
 	p.mu.Lock()
 	p.pending = p.pending[:len(p.pending)-1]
 	if p.cur == l && ctx.Err() == nil {
@@ -210,10 +210,13 @@ func (p *Producer) run(ctx context.Context) {
 			delay = min(2*delay, 250*time.Millisecond)
 		}
 	}
+	// A Send that still holds the order takes its item back first and answers with the error itself; the link it writes to has ended.
+	p.order <- struct{}{}
 	p.mu.Lock()
 	pending := p.pending
 	p.pending = nil
 	p.mu.Unlock()
+	<-p.order
 	for _, it := range pending {
 		if !it.finished {
 			it.finished = true
