@@ -23,7 +23,7 @@ const (
 // with the rooms that were added since in their places; the guardian, which runs above all, is imported from below the
 // supervisor, because the supervisor asks it to fork.
 var rooms = []string{
-	"cmd", "cli", "kernel", "admin", "gateway", "reconcile", "deploy", "depsync", "cluster", "supervisor", "guardian", "launch",
+	"cmd", "cli", "pluginkit", "kernel", "admin", "gateway", "reconcile", "deploy", "depsync", "cluster", "supervisor", "guardian", "launch",
 	"registry", "plan", "catalog", "profile", "config", "component", "tlskeys", "digest", "durable", "archtest",
 }
 

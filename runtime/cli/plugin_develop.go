@@ -1,6 +1,84 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"carbonado.dev/carbonado/runtime/pluginkit"
+	"carbonado.dev/sdk/component"
+)
 
 // developCommands are the verbs that make a component; what they do is runtime/pluginkit's.
-func (a *app) developCommands() []*cobra.Command { return nil }
+func (a *app) developCommands() []*cobra.Command {
+	return []*cobra.Command{a.newCommand(), a.genCommand(), a.buildCommand(), a.testCommand()}
+}
+
+// project is the component whose folder a command works on: the one given, or the present one.
+func (a *app) project(args []string) (*pluginkit.Project, error) {
+	dir := "."
+	if len(args) > 0 {
+		dir = args[0]
+	}
+	return pluginkit.Open(dir, a.Stderr, a.Stderr)
+}
+
+func (a *app) newCommand() *cobra.Command {
+	module := ""
+	c := &cobra.Command{Use: "new NAME [--module M]", Short: "Lay out a new component in ./NAME, with a test that passes", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		p, err := pluginkit.New(cmd.Context(), ".", args[0], module, os.Getenv("CARBONADO_SDK"), component.SDKVersion, a.Stderr, a.Stderr)
+		if err != nil {
+			return err
+		}
+		d := p.Descriptor
+		return a.print(map[string]string{"name": d.Name, "folder": p.Dir, "service": d.Provides[0].Service}, func(w io.Writer) {
+			fmt.Fprintf(w, "%s is laid out in ./%s; go there and run `carbonado plugin test`\n", d.Name, d.Name)
+		})
+	}}
+	c.Flags().StringVar(&module, "module", "", "Go module path (default example.org/NAME)")
+	return c
+}
+
+func (a *app) genCommand() *cobra.Command {
+	return &cobra.Command{Use: "gen [DIR]", Short: "Generate code and descriptor sets from the contracts (no protoc needed)", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		p, err := a.project(args)
+		if err != nil {
+			return err
+		}
+		return p.Generate(cmd.Context())
+	}}
+}
+
+func (a *app) buildCommand() *cobra.Command {
+	platforms := ""
+	c := &cobra.Command{Use: "build [DIR] [--platform os/arch,…]", Short: "Build the package into build/NAME", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		p, err := a.project(args)
+		if err != nil {
+			return err
+		}
+		list, err := pluginkit.ParsePlatforms(platforms)
+		if err != nil {
+			return errUsage.Wrap(err, "--platform")
+		}
+		if err := p.Build(cmd.Context(), list); err != nil {
+			return err
+		}
+		return a.print(map[string]string{"name": p.Descriptor.Name, "version": p.Descriptor.Version.String(), "package": p.Package()}, func(w io.Writer) {
+			fmt.Fprintf(w, "built %s %s in %s\n", p.Descriptor.Name, p.Descriptor.Version, p.Package())
+		})
+	}}
+	c.Flags().StringVar(&platforms, "platform", "", "platforms, for example linux/amd64,linux/arm64 (default this machine's)")
+	return c
+}
+
+func (a *app) testCommand() *cobra.Command {
+	return &cobra.Command{Use: "test [DIR]", Short: "Run the component's tests, and check component.yaml against its contracts", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		p, err := a.project(args)
+		if err != nil {
+			return err
+		}
+		return p.Test(cmd.Context())
+	}}
+}
