@@ -155,6 +155,14 @@ type Diagnosis struct {
 	LastResult string `json:"lastResult"`
 	// Evidence are the last lines of the component's log.
 	Evidence []string `json:"evidence"`
+	// Fix is what to do about the leaf of the cause; empty if nothing is wrong or nothing helps.
+	Fix string `json:"fix"`
+	// AsOf is the past moment that was asked about; nil is now. Reason and Actor are then those of the last transition before it.
+	AsOf   *time.Time `json:"asOf,omitempty"`
+	Reason string     `json:"reason,omitempty"`
+	Actor  string     `json:"actor,omitempty"`
+	// Until is when that state ended; nil if it has not, or if now was asked about.
+	Until *time.Time `json:"until,omitempty"`
 }
 
 // ServiceInfo is one line of `carbonado service ls`.
@@ -225,4 +233,25 @@ func CauseOf(c *commonv1.Cause) *Cause {
 		out.Chain = append(out.Chain, *CauseOf(r))
 	}
 	return out
+}
+
+// Leaf is the one thing that is missing: the end of the chain, or the cause itself. Nil stays nil.
+func (c *Cause) Leaf() *Cause {
+	if c == nil || len(c.Chain) == 0 {
+		return c
+	}
+	return &c.Chain[len(c.Chain)-1]
+}
+
+// FixText is what to do: the advice of the entry nearest the leaf that has one.
+func (c *Cause) FixText() string {
+	if c == nil {
+		return ""
+	}
+	for i := len(c.Chain) - 1; i >= 0; i-- {
+		if c.Chain[i].Fix != "" {
+			return c.Chain[i].Fix
+		}
+	}
+	return c.Fix
 }

@@ -157,7 +157,6 @@ func (s *Server) register() {
 	get(s, "status", "/api/status", "State of this node", func(ctx context.Context, _ *none) (Status, error) { return r.Status(ctx) })
 	get(s, "components", "/api/components", "Installed components", func(ctx context.Context, _ *none) ([]Component, error) { return r.Components(ctx) })
 	get(s, "component", "/api/components/{name}", "One component in detail", func(ctx context.Context, in *named) (Component, error) { return r.Component(ctx, in.Name) })
-	get(s, "diag", "/api/components/{name}/diag", "Why a component is not as asked for", func(ctx context.Context, in *named) (Diagnosis, error) { return r.Diag(ctx, in.Name) })
 	type historyInput struct {
 		Name string `path:"name" doc:"Name of the component"`
 		All  bool   `query:"all" doc:"Earlier kernel runs too"`
@@ -194,6 +193,7 @@ func (s *Server) register() {
 			})
 	}
 	huma.Register(s.api, huma.Operation{OperationID: "credentials", Method: http.MethodPost, Path: "/api/credentials", Summary: "A short-lived credential", Errors: []int{400, 401, 403, 503}}, s.credentials)
+	s.registerSeeing()
 	s.registerEvents()
 	s.registerLogs()
 	s.mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {

@@ -51,6 +51,8 @@ type Program struct {
 	// Home is the installation's folder.
 	Home    string
 	Version string
+	// Errors is the error catalogue as docs/errors.md has it.
+	Errors string
 	// Server runs `carbonado server`.
 	Server         func(args []string) int
 	Stdin          io.Reader
@@ -142,6 +144,8 @@ func exitCode(err error) int {
 		return ExitUnreachable
 	case errors.Is(err, errUsage), errors.Is(err, profile.ErrUsage), errors.Is(err, config.ErrArgument), errors.Is(err, plan.ErrFormat):
 		return ExitUsage
+	case errors.Is(err, errNoCode), errors.Is(err, config.ErrNoKey):
+		return ExitNotFound
 	case strings.HasPrefix(cause.From(err).Code(), "CBN-CFG"):
 		return ExitInvalid
 	}
@@ -185,6 +189,7 @@ func (a *app) root() *cobra.Command {
 		&cobra.Command{Use: "server [-receiverNode|-indexerNode|-analyzerNode|-dashboardNode] [-Dname=value …]", Short: "Run the server in the foreground", DisableFlagParsing: true,
 			RunE: func(_ *cobra.Command, args []string) error { return exit(a.Server(args)) }},
 		a.statusCommand(), a.planCommand(), a.componentCommand(), a.serviceCommand(), a.artifactCommand(), a.pluginCommand(), a.openCommand(),
+		a.whyCommand(), a.errorCommand(), a.graphCommand(), a.blameCommand(), a.configCommand(),
 		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 			return a.print(map[string]string{"version": a.Version}, func(w io.Writer) { fmt.Fprintf(w, "Carbonado %s\n", a.Version) })
 		}},

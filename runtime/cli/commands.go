@@ -187,42 +187,6 @@ func (a *app) historyCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) diagCommand() *cobra.Command {
-	return &cobra.Command{Use: "diag NAME", Short: "Why a component is not as asked for, down to the leaf cause, and the fix", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		d, err := get[admin.Diagnosis](cmd.Context(), a, "/api/components/"+url.PathEscape(args[0])+"/diag")
-		if err != nil {
-			return err
-		}
-		if err := a.print(d, func(w io.Writer) { printDiagnosis(w, d) }); err != nil {
-			return err
-		}
-		if d.State != "ACTIVE" {
-			return exit(ExitInactive)
-		}
-		return nil
-	}}
-}
-
-func printDiagnosis(w io.Writer, d admin.Diagnosis) {
-	fmt.Fprintf(w, "%s  %s (%s), health %s, profile %s\n", d.Name, d.State, time.Since(d.Since).Round(time.Second), d.Health, d.Profile)
-	if d.DisabledBy != "" {
-		fmt.Fprintf(w, "  disabled by %s\n", d.DisabledBy)
-	}
-	if d.Cause == nil {
-		fmt.Fprintln(w, "  it is as asked for")
-	}
-	causeLines(w, "  ", d.Cause)
-	if len(d.Blocks) > 0 {
-		fmt.Fprintf(w, "  blocks: %s\n", strings.Join(d.Blocks, ", "))
-	}
-	if d.LastResult != "" {
-		fmt.Fprintf(w, "  last run ended: %s\n", d.LastResult)
-	}
-	for _, line := range d.Evidence {
-		fmt.Fprintf(w, "  | %s\n", line)
-	}
-}
-
 func (a *app) logsCommand() *cobra.Command {
 	var n int
 	var follow bool

@@ -116,3 +116,22 @@ func (c Cause) String() string {
 	}
 	return b.String()
 }
+
+// For gives c with the placeholder NAME of its general advice replaced by the component that it is about, so that the fix is a command
+// that can be typed. Entries of the chain are about others and keep theirs. Nil stays nil; c is not changed.
+func (c *Cause) For(name string) *Cause {
+	if c == nil || !strings.Contains(c.Fix, "NAME") {
+		return c
+	}
+	out := *c
+	out.Fix = strings.ReplaceAll(c.Fix, "NAME", name)
+	return &out
+}
+
+// Same tells whether two causes say the same. Nil is only the same as nil.
+func (c *Cause) Same(other *Cause) bool {
+	if c == nil || other == nil {
+		return c == other
+	}
+	return c.String() == other.String() && c.Fix == other.Fix
+}

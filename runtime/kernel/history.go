@@ -29,6 +29,8 @@ type history struct {
 	mu   sync.Mutex
 	run  map[string][]component.Transition
 	file *os.File
+	// verdicts are the rules as last kept.
+	verdicts map[string]string
 }
 
 func openHistory(folder string) (*history, error) {
@@ -73,7 +75,7 @@ func (h *history) of(name string, all bool) []component.Transition {
 		s.Buffer(nil, 1<<20)
 		for s.Scan() {
 			var e entry
-			if json.Unmarshal(s.Bytes(), &e) == nil && e.Component == name {
+			if json.Unmarshal(s.Bytes(), &e) == nil && e.Component == name && e.To != 0 { // 0: a line that is no transition
 				out = append(out, e.Transition)
 			}
 		}

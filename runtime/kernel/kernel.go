@@ -80,12 +80,14 @@ type Options struct {
 
 // Kernel is one run.
 type Kernel struct {
-	options    Options
-	home       string
-	nodeID     string
-	run        uint64
-	offset     int
-	started    time.Time
+	options Options
+	home    string
+	nodeID  string
+	run     uint64
+	offset  int
+	started time.Time
+	// booted is when the first plan was made and components began to start.
+	booted     time.Time
 	config     *config.Config
 	rules      *profile.Rules
 	resolution *profile.Resolution
@@ -208,6 +210,9 @@ func (k *Kernel) open(ctx context.Context) error {
 		}
 	}
 	// Components start while the front is being built.
+	k.history.begin(k.resolution.Profile)
+	k.history.rules(p)
+	k.booted = time.Now()
 	k.reconciler.Apply(p)
 	if err := k.openDoors(ctx); err != nil {
 		return err
@@ -348,6 +353,7 @@ func (k *Kernel) notify(ev reconcile.Event) {
 			k.deployer.Ring()
 		}
 	}
+	k.history.event(ev)
 	k.events.reconcile(ev)
 }
 
@@ -399,6 +405,7 @@ func (k *Kernel) close() {
 		_ = c.Close()
 	}
 	if k.history != nil {
+		k.history.end()
 		k.history.close()
 	}
 	if k.logs != nil {

@@ -153,6 +153,7 @@ func (k *Kernel) Diag(ctx context.Context, name string) (admin.Diagnosis, error)
 		return admin.Diagnosis{}, err
 	}
 	c := k.line(v)
+	c.Cause = k.freshCause(v, c.Cause)
 	d := admin.Diagnosis{
 		Name: name, State: c.State, Health: c.Health, Since: v.Since.UTC(), Profile: k.resolution.Profile, DisabledBy: c.DisabledBy, Cause: c.Cause,
 		Blocks: []string{}, Evidence: []string{},
@@ -170,6 +171,7 @@ func (k *Kernel) Diag(ctx context.Context, name string) (admin.Diagnosis, error)
 			}
 		}
 	}
+	d.Fix = d.Cause.FixText()
 	if c.Cause != nil {
 		var b strings.Builder
 		if err := k.logs.copy(ctx, name, evidenceLines, false, &b); err == nil && b.Len() > 0 {
@@ -265,6 +267,7 @@ func (k *Kernel) replan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	k.history.rules(p)
 	k.reconciler.Apply(p)
 	return k.reconciler.WaitSettled(ctx)
 }

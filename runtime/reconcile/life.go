@@ -237,6 +237,7 @@ func (u *unit) crashed(exit supervisor.Exit, c *component.Cause) bool {
 	d := u.restarts.Crashed(exit.At, exit.Ran, u.r.Random())
 	u.mu.Lock()
 	u.crashes++
+	c = c.For(u.name)
 	u.last, u.tail, u.cause = exit.Result, exit.Tail, c
 	u.mu.Unlock()
 	u.move(component.Backoff, c.Text, "component", c)

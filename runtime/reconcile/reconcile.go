@@ -87,6 +87,8 @@ type Event struct {
 	Health     component.Health
 	Service    *registry.Event
 	Cause      *component.Cause
+	// CauseChanged: why the unit is not ACTIVE is another thing now (Cause; nil is nothing), without a transition.
+	CauseChanged bool
 }
 
 // Config makes a Reconciler.

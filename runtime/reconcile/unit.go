@@ -301,6 +301,9 @@ func (u *unit) wanted() (bool, *component.Cause) {
 		return false, component.CauseOf(ErrStopped.New("%s was stopped by %s", u.name, u.order.actor))
 	case u.planned.Runs:
 		return true, nil
+	case !u.planned.Enabled && len(u.planned.Causes) > 0: // the plan knows the rule's place, and who turns it round
+		c := u.planned.Causes[0]
+		return false, &c
 	case !u.planned.Enabled:
 		return false, component.CauseOf(ErrDisabled.New("%s is disabled by %s", u.name, u.planned.Rule))
 	case len(u.planned.Causes) > 0:
@@ -369,13 +372,20 @@ func (r *Reconciler) explainMissing(name string, q component.Require) *component
 	return c
 }
 
+// setCause says why the unit is not ACTIVE; watchers are told of each change, so that a past time can be asked about.
 func (u *unit) setCause(c *component.Cause) {
+	c = c.For(u.name)
 	u.mu.Lock()
-	defer u.mu.Unlock()
+	changed := !u.cause.Same(c)
 	u.cause = c
+	u.mu.Unlock()
+	if changed {
+		u.r.Notify(Event{Component: u.name, CauseChanged: true, Cause: c})
+	}
 }
 
 func (u *unit) move(to component.State, reason, actor string, c *component.Cause) {
+	c = c.For(u.name)
 	if _, err := u.machine.Move(component.Move{To: to, Reason: reason, Actor: actor, Generation: u.generation(), Cause: c}); err != nil {
 		u.r.Log.Error("life cycle", "component", u.name, "error", err)
 	}

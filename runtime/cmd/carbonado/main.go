@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/term"
 
+	"carbonado.dev/carbonado/docs"
 	"carbonado.dev/carbonado/runtime/cli"
 	_ "carbonado.dev/carbonado/runtime/guardian/boot" // makes this process the guardian where it is started as the server
 	"carbonado.dev/carbonado/runtime/kernel"
@@ -24,7 +25,7 @@ func main() {
 		os.Exit(cli.ExitFailed)
 	}
 	os.Exit(cli.Main(cli.Program{
-		Home: home, Version: version, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Home: home, Version: version, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Errors: docs.Errors,
 		Server: func(args []string) int { return server(home, args) },
 	}, os.Args[1:]))
 }

@@ -248,3 +248,15 @@ func Pointer(path ...string) string {
 	}
 	return b.String()
 }
+
+// Path reads a JSON Pointer that Pointer wrote.
+func Path(pointer string) []string {
+	if pointer == "" {
+		return nil
+	}
+	path := strings.Split(pointer[1:], "/")
+	for i, p := range path {
+		path[i] = strings.ReplaceAll(strings.ReplaceAll(p, "~1", "/"), "~0", "~")
+	}
+	return path
+}
