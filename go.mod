@@ -3,6 +3,7 @@ module carbonado.dev/carbonado
 go 1.26.0
 
 require (
+	aead.dev/minisign v0.3.0
 	carbonado.dev/sdk v0.0.0
 	github.com/Masterminds/semver/v3 v3.5.0
 	github.com/RoaringBitmap/roaring/v2 v2.30.0
@@ -41,7 +42,6 @@ require (
 )
 
 require (
-	aead.dev/minisign v0.3.0 // indirect
 	github.com/DataDog/zstd v1.5.7 // indirect
 	github.com/RaduBerinde/axisds v0.1.0 // indirect
 	github.com/RaduBerinde/btreemap v0.0.0-20250419174037-3d62b7205d54 // indirect
