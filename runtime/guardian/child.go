@@ -23,13 +23,24 @@ type child struct {
 	stdout, stderr int
 	// Write end of its lifeline.
 	lifeline int
+	// The executable's descriptor, for the next kernel to verify.
+	executable int
 	// The last ending signal that we were asked to send.
 	sent syscall.Signal
+
+	// known: the present kernel has started or adopted it.
+	known bool
+	// record is what a kernel wants its successor to know of it.
+	record []byte
+	// lost is how many bytes of its output were thrown away since no kernel read them.
+	lost int64
+	// exit is set when it ended while no kernel knew it.
+	exit *Exit
 }
 
 // start forks the launcher for one component. exe is the verified executable; it stays the caller's.
-func (g *guardian) start(o *Order, exe int) (*child, error) {
-	c := &child{name: o.Name, stdout: -1, stderr: -1, lifeline: -1}
+func (g *guardian) start(o *Order, exe int) (_ *child, err error) {
+	c := &child{name: o.Name, stdout: -1, stderr: -1, lifeline: -1, executable: -1, known: true}
 	files := []uintptr{uintptr(g.null)}
 	var theirs []int // ours no longer after the fork
 	defer func() { closeAll(theirs) }()
@@ -62,6 +73,10 @@ func (g *guardian) start(o *Order, exe int) (*child, error) {
 	kernel := layout.Kernel{PID: g.kernel, UID: os.Geteuid()}
 	if _, err := unix.Write(c.lifeline, []byte(kernel.Line())); err != nil {
 		return fail(fmt.Errorf("lifeline: %w", err))
+	}
+	unix.SetNonblock(c.lifeline, true) // a frozen process must not hold the guardian up when the next kernel is named
+	if c.executable, err = unix.FcntlInt(uintptr(exe), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+		return fail(fmt.Errorf("keep the executable: %w", err))
 	}
 	files = append(files, uintptr(out), uintptr(errs), uintptr(exe), uintptr(line))
 	for _, key := range o.Listeners {
@@ -118,7 +133,7 @@ func (g *guardian) start(o *Order, exe int) (*child, error) {
 }
 
 func (c *child) close() {
-	for _, fd := range []*int{&c.stdout, &c.stderr, &c.lifeline} {
+	for _, fd := range []*int{&c.stdout, &c.stderr, &c.lifeline, &c.executable} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 			*fd = -1
@@ -186,17 +201,14 @@ func (g *guardian) reap() {
 			exit.OutOfMemory = g.oom.chose(pid)
 		}
 		delete(g.children, pid)
-		c.close()
 		g.cgroups.remove(c.cgroup)
-		g.out.put(reply{Exit: &exit})
+		g.tell(c, exit)
 	}
 	for _, pid := range brood.Children() {
 		switch {
 		case g.children[pid] != nil:
 		case pid == g.kernel:
-			if status, _, ok := brood.Take(pid); ok {
-				g.kernel, g.code = 0, brood.Code(status)
-			}
+			g.takeKernel(pid)
 		default:
 			if _, ok := wait(pid); ok {
 				continue

@@ -60,6 +60,7 @@ func (a answer) drop() {
 		a.process.Kill()
 		a.process.Stdout.Close()
 		a.process.Stderr.Close()
+		a.process.Executable.Close()
 	}
 }
 
@@ -154,9 +155,19 @@ func (c *Client) take(r reply, fds []int) {
 	}
 	got := c.pending[r.ID]
 	delete(c.pending, r.ID)
-	if r.PID > 0 && r.Error == "" && len(fds) == 2 {
+	switch {
+	case r.PID <= 0 || r.Error != "":
+	case len(fds) == 2:
 		a.fds, a.process = nil, newProcess(c, r.PID, fds[0], fds[1])
 		c.processes[r.PID] = a.process
+	case len(fds) == 3 && r.Heir != nil:
+		a.fds, a.process = nil, newProcess(c, r.PID, fds[0], fds[1])
+		a.process.inherit(*r.Heir, fds[2])
+		if r.Exit != nil {
+			a.process.finish(*r.Exit)
+		} else {
+			c.processes[r.PID] = a.process
+		}
 	}
 	c.mu.Unlock()
 	if got == nil {

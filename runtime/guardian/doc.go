@@ -2,7 +2,7 @@
 // It must not know go-plugin, gRPC or components: it forks, holds what must outlive a process, reaps, and ends what remains.
 //
 // `carbonado server` calls Run, which forks the kernel (the same program with other arguments) and returns its exit code when
-// nothing of it is left. The kernel calls Connect and asks over the Client for listeners and processes.
+// nothing of it is left. The kernel calls Connect and asks over the Client for listeners and processes, and says when it is Ready and Stopping.
 //
 //	       guardian            subreaper, one thread forks, so that parent-death signals mean the guardian's death
 //	      /    |    \
@@ -13,7 +13,9 @@
 // Who dies, and what happens:
 //   - A component: its group is killed, so that its children go with it; the kernel is told.
 //   - A process that left its component's group and lost its parent becomes the guardian's child, and is killed.
-//   - The kernel: all others get SIGTERM, two seconds later SIGKILL; the guardian exits with the kernel's code.
+//   - The kernel: where Config.Restarts allows it, another follows, which Inherits and Adopts the components (succession.go); they run on
+//     meanwhile. Otherwise, and when a kernel stops in order or can't start, all others get SIGTERM, two seconds later SIGKILL, and the
+//     guardian exits with the kernel's code.
 //   - The guardian: kernel and components get SIGKILL by the system, and their lifelines end; what they had started becomes the
 //     watch's child, and is killed.
 //   - The watch: the guardian kills the kernel, and goes on as above.

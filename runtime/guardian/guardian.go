@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -53,15 +52,17 @@ type Config struct {
 	Env []string
 	// StopGrace is how long the kernel may take to stop after SIGTERM; 0 is two minutes.
 	StopGrace time.Duration
+	// Restarts is how many deaths of kernels within a minute are answered by a new kernel; 0: the first ends all.
+	Restarts int
 	// NoCgroup leaves control groups alone even where they are to be had.
 	NoCgroup bool
 	// Log takes the guardian's few lines; nil is standard error.
 	Log io.Writer
 }
 
-// Run is the guardian's whole life: it starts the kernel, serves it, and returns the kernel's exit code (128 and the signal's
-// number after a signal) when nothing of it is left, at most five seconds after the kernel's end. Call it from main's goroutine;
-// the process must have no other children, and exits with the code.
+// Run is the guardian's whole life: it starts the kernel, serves it and those that follow it, and returns the last kernel's exit code
+// (128 and the signal's number after a signal) when nothing of it is left, at most five seconds after that kernel's end. Call it from
+// main's goroutine; the process must have no other children, and exits with the code.
 //
 // The first call does not return: the process becomes the watch, which starts the same program with the same arguments anew as its
 // child; there Run is called again and is the guardian.
@@ -88,18 +89,19 @@ func Run(c Config) int {
 // returnMemoryAfter is when the kernel has started and the guardian is idle.
 const returnMemoryAfter = 20 * time.Second
 
-// guardian is the state of Run. Everything in it belongs to Run's goroutine, the two wire goroutines excepted.
+// guardian is the state of Run. Everything in it belongs to Run's goroutine, the two goroutines of each link excepted.
 type guardian struct {
 	conf     Config
-	wire     wire
-	requests chan incoming // from the reading goroutine
+	link     *link         // to the present kernel, nil where there is none
+	requests chan incoming // from the reading goroutines
 	orphaned chan struct{} // closed when the watch is gone
-	out      *outbox
 	signals  chan os.Signal
 
-	null      int
-	kernel    int // pid, 0 once reaped
-	code      int // the kernel's
+	null       int
+	kernel     int // pid, 0 once reaped
+	lastKernel int
+	status     unix.WaitStatus // how the last kernel ended
+	succession
 	children  map[int]*child
 	listeners map[string]*listener
 	cgroups   cgroups
@@ -112,7 +114,8 @@ type guardian struct {
 // incoming is a request with its descriptors.
 type incoming struct {
 	request
-	fds []int
+	fds  []int
+	from *link
 }
 
 func newGuardian(c Config, line *os.File) (*guardian, error) {
@@ -139,6 +142,8 @@ func newGuardian(c Config, line *os.File) (*guardian, error) {
 		children:  map[int]*child{},
 		listeners: map[string]*listener{},
 		oom:       newOOMWatch(),
+
+		succession: succession{image: image{-1}, note: -1, gone: map[int]*child{}},
 	}
 	// Caught, not ignored: what is ignored stays ignored in the programs that we start. SIGINT is the kernel's, which has it from the
 	// terminal; SIGPIPE must not end us when the terminal is gone. SIGHUP stays ignored where nohup asked for that.
@@ -159,7 +164,7 @@ func newGuardian(c Config, line *os.File) (*guardian, error) {
 	if !c.NoCgroup {
 		g.cgroups = newCgroups()
 	}
-	if err := g.forkKernel(); err != nil {
+	if err := g.startKernel(); err != nil {
 		g.cgroups.close()
 		return nil, err
 	}
@@ -168,45 +173,20 @@ func newGuardian(c Config, line *os.File) (*guardian, error) {
 	return g, nil
 }
 
-func (g *guardian) forkKernel() error {
-	ours, theirs, err := socketpair()
-	if err != nil {
-		return err
-	}
-	defer unix.Close(theirs)
-	if g.wire, err = newWire(ours); err != nil {
-		return err
-	}
-	g.kernel, err = syscall.ForkExec(program, g.conf.Args, &syscall.ProcAttr{
-		Env:   append(append([]string{}, g.conf.Env...), envSocket+"="+strconv.Itoa(kernelSocketFD)),
-		Files: []uintptr{0, 1, 2, uintptr(theirs)},
-		Sys:   &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL},
-	})
-	if err != nil {
-		g.wire.close()
-		return fmt.Errorf("start the kernel: %w", err)
-	}
-	return nil
-}
-
 // serve is the loop. One goroutine, so that nothing here needs a lock and every fork happens on one thread.
 func (g *guardian) serve() int {
-	g.out = newOutbox(g.wire)
-	reading := make(chan struct{})
-	stop := make(chan struct{})
-	go func() {
-		defer close(reading)
-		g.read(stop)
-	}()
 	defer func() {
-		close(stop)
-		g.wire.close()
-		<-reading
-		g.out.close()
+		if g.link != nil {
+			g.link.close()
+		}
+		g.forgetGone()
 	}()
 
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
+	spill := time.NewTicker(time.Hour) // more often while a kernel is missing
+	defer spill.Stop()
+	var again <-chan time.Time       // of starting a kernel
 	var grace, most <-chan time.Time // of ending
 	var stopping <-chan time.Time    // of the kernel, after SIGTERM
 	orphaned := g.orphaned
@@ -215,12 +195,33 @@ func (g *guardian) serve() int {
 		case <-orphaned:
 			orphaned = nil
 			g.logf("the watch is gone; all is ended")
+			g.stopping = true
 			g.signalKernel(unix.SIGKILL)
 		case in := <-g.requests:
+			if in.from != g.link {
+				closeAll(in.fds)
+				continue
+			}
 			g.answer(in)
+		case <-again:
+			again = nil
+			if err := g.startKernel(); err != nil {
+				if pause, follows := g.unborn(err); follows {
+					again = time.After(pause)
+				} else {
+					g.stopping = true
+				}
+			}
+		case <-g.late:
+			g.overdue()
+		case <-spill.C:
+			if !g.spill() {
+				spill.Reset(time.Hour)
+			}
 		case s := <-g.signals:
 			switch s {
 			case unix.SIGTERM, unix.SIGHUP:
+				g.stopping = true
 				g.signalKernel(unix.SIGTERM)
 				if stopping == nil {
 					stopping = time.After(g.conf.StopGrace)
@@ -240,10 +241,19 @@ func (g *guardian) serve() int {
 		case <-most:
 			g.logf("%d processes could not be ended", len(g.children))
 			g.cgroups.close()
-			return g.code
+			return brood.Code(g.status)
 		}
-		if g.kernel == 0 && !g.ending {
+		if g.kernel == 0 && !g.ending && !g.mourned {
+			if pause, follows := g.mourn(); follows {
+				again = time.After(pause)
+				spill.Reset(spillEvery)
+			} else {
+				g.stopping = true
+			}
+		}
+		if g.kernel == 0 && g.stopping && !g.ending {
 			g.ending = true
+			again = nil
 			g.terminateAll()
 			grace, most = time.After(endGrace), time.After(endMost)
 		}
@@ -254,17 +264,17 @@ func (g *guardian) serve() int {
 			}
 			if g.reap(); len(brood.Children()) == 0 {
 				g.cgroups.close()
-				return g.code
+				return brood.Code(g.status)
 			}
 		}
 	}
 }
 
 // read passes requests on until the kernel's end of the socket is gone.
-func (g *guardian) read(stop <-chan struct{}) {
+func (g *guardian) read(l *link) {
 	for {
-		var in incoming
-		fds, err := g.wire.receive(&in.request)
+		in := incoming{from: l}
+		fds, err := l.wire.receive(&in.request)
 		if errors.Is(err, errBroken) {
 			continue
 		}
@@ -274,7 +284,7 @@ func (g *guardian) read(stop <-chan struct{}) {
 		in.fds = fds
 		select {
 		case g.requests <- in:
-		case <-stop:
+		case <-l.stop:
 			closeAll(fds)
 			return
 		}
@@ -308,6 +318,23 @@ func (g *guardian) answer(in incoming) {
 		err = g.signal(in.PID, in.Signal)
 	case in.Op == opKill:
 		g.kill(in.PID)
+	case in.Op == opReady:
+		g.beReady()
+	case in.Op == opStopping:
+		g.stopping = true
+	case in.Op == opKeep:
+		err = g.keep(in.request, in.fds)
+	case in.Op == opInherit:
+		r.Estate, fds = g.inherit()
+	case in.Op == opAdopt:
+		var c *child
+		if c, fds, err = g.adopt(in.PID); err == nil {
+			r.PID, r.Exit = in.PID, c.exit
+			r.Heir = &heir{Name: c.name, Record: c.record, Started: c.started, Lost: c.lost}
+			c.lost = 0
+		}
+	case in.Op == opHandOver && len(in.fds) == 1:
+		err = g.handOver(in.fds[0], in.Deadline)
 	default:
 		err = syscall.EINVAL
 	}
@@ -315,7 +342,11 @@ func (g *guardian) answer(in incoming) {
 		r.Error = err.Error()
 		errors.As(err, &r.Errno)
 	}
-	g.out.put(r, fds...)
+	g.link.out.put(r, fds...)
+	if r.Heir != nil && r.Exit != nil {
+		g.gone[in.PID].close()
+		delete(g.gone, in.PID)
+	}
 }
 
 func (g *guardian) signalKernel(s syscall.Signal) {

@@ -51,6 +51,12 @@ var parts = map[string]func(){
 	"linewatch":     func() { line, err := layout.Take(); fmt.Println(line != nil, err); select {} },
 	"memoryhog":     hog,
 	"chatterbox":    chatter,
+	"flood":         flood,
+	"lifelines": func() {
+		for lines := bufio.NewScanner(os.NewFile(layout.FDLifeline, "lifeline")); lines.Scan(); {
+			fmt.Printf("%q\n", lines.Text()+"\n")
+		}
+	},
 }
 
 func mark() string {
@@ -171,7 +177,27 @@ func inspect() {
 }
 
 func playGuardian() {
-	os.Exit(guardian.Run(guardian.Config{Args: append([]string{"kernel-" + mark()}, os.Args[1:]...), NoCgroup: os.Getenv("NO_CGROUP") != "", StopGrace: 2 * time.Second}))
+	os.Exit(guardian.Run(guardian.Config{Args: append([]string{"kernel-" + mark()}, os.Args[1:]...), NoCgroup: os.Getenv("NO_CGROUP") != "", StopGrace: 2 * time.Second, Restarts: restarts()}))
+}
+
+// flood prints its pid and a mebibyte after each ten milliseconds.
+func flood() {
+	fmt.Println(os.Getpid())
+	line := strings.Repeat("x", 1<<10-1) + "\n"
+	for {
+		for range 1 << 10 {
+			if _, err := os.Stderr.WriteString(line); err != nil {
+				os.Exit(1)
+			}
+		}
+		os.WriteFile("flood", []byte(time.Now().Format(time.RFC3339Nano)), 0o600)
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func restarts() int {
+	n, _ := strconv.Atoi(os.Getenv("RESTARTS"))
+	return n
 }
 
 // playKernel obeys lines: start NAME [KEY…] | startfile NAME PATH | signal NAME N | kill NAME | await NAME | listen KEY ADDRESS | read NAME | exit CODE.
@@ -202,6 +228,12 @@ func playKernel() {
 		fmt.Println(answer)
 	}
 	select {}
+}
+
+// inheritance is what a kernel finds, and how long the note is.
+type inheritance struct {
+	guardian.Estate
+	Note int
 }
 
 type testKernel struct {
@@ -274,6 +306,39 @@ func (k *testKernel) obey(words []string) (string, error) {
 			l.Close()
 		}()
 		return l.Addr().String(), nil
+	case "ready":
+		return "ok", k.client.Ready(ctx)
+	case "stopping":
+		return "ok", k.client.Stopping(ctx)
+	case "note":
+		return "ok", k.client.KeepNote(ctx, []byte(strings.Repeat(words[1], 50_000)))
+	case "inherit":
+		e, note, err := k.client.Inherit(ctx)
+		b, _ := json.Marshal(inheritance{e, len(note)})
+		return string(b), err
+	case "adopt":
+		pid, _ := strconv.Atoi(words[2])
+		var err error
+		if p, err = k.client.Adopt(ctx, pid); err != nil {
+			return "", err
+		}
+		k.processes[name] = p
+		k.output[name] = bufio.NewReader(p.Stdout)
+		exe, _ := os.Stat("/proc/self/exe")
+		executed, err := p.Executable.Stat()
+		return fmt.Sprintf("%s %q %t", p.Name, p.Record, os.SameFile(exe, executed)), err
+	case "lost":
+		return strconv.FormatInt(p.Lost, 10), nil
+	case "keep":
+		return "ok", p.Keep(ctx, []byte(words[2]))
+	case "handover":
+		f, err := os.Open(name)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		ms, _ := strconv.Atoi(words[2])
+		return "ok", k.client.HandOver(ctx, f, time.Duration(ms)*time.Millisecond)
 	case "exit":
 		n, _ := strconv.Atoi(name)
 		os.Exit(n)

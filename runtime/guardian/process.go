@@ -3,16 +3,25 @@ package guardian
 import (
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Process is one process that the guardian started for this kernel. Safe for concurrent use, its pipes excepted.
+// Process is one process that the guardian started for this kernel, or for one before it. Safe for concurrent use, its pipes excepted.
 type Process struct {
 	// PID is also the number of its process group.
 	PID int
 	// Stdout and Stderr are read ends of its pipes, the caller's to close.
 	Stdout, Stderr *os.File
+
+	// Of an adopted process: its argv[0], when it was forked, what an earlier kernel had Kept, how much of its output was thrown away
+	// while no kernel read it, and the descriptor that was executed, the caller's to close; nil in one that this kernel started.
+	Name       string
+	Started    time.Time
+	Record     []byte
+	Lost       int64
+	Executable *os.File
 
 	client *Client
 	done   chan struct{}
@@ -30,6 +39,11 @@ func newProcess(c *Client, pid, stdout, stderr int) *Process {
 		client: c,
 		done:   make(chan struct{}),
 	}
+}
+
+func (p *Process) inherit(h heir, executable int) {
+	p.Name, p.Started, p.Record, p.Lost = h.Name, h.Started, h.Record, h.Lost
+	p.Executable = os.NewFile(uintptr(executable), h.Name)
 }
 
 func (p *Process) finish(e Exit) {

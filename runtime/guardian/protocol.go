@@ -31,9 +31,17 @@ const (
 	opStart    op = "start"
 	opSignal   op = "signal"
 	opKill     op = "kill"
+	// What follows makes a kernel replaceable; see succession.go.
+	opReady    op = "ready"
+	opStopping op = "stopping"
+	opKeep     op = "keep"
+	opInherit  op = "inherit"
+	opAdopt    op = "adopt"
+	opHandOver op = "handover"
 )
 
-// request goes from the kernel to the guardian. Start carries the executable's descriptor.
+// request goes from the kernel to the guardian. Start carries the executable's descriptor, HandOver the next kernel's, Keep of the
+// kernel's own note a file that holds it. A kernel may be newer or older than the guardian: fields and operations are only added.
 type request struct {
 	ID      uint64         `json:"id"`
 	Op      op             `json:"op"`
@@ -42,6 +50,10 @@ type request struct {
 	Order   *Order         `json:"order,omitempty"`
 	PID     int            `json:"pid,omitempty"`
 	Signal  syscall.Signal `json:"signal,omitempty"`
+	// Data is what Keep keeps of the process PID.
+	Data []byte `json:"data,omitempty"`
+	// Deadline is how long HandOver's program may take to be ready.
+	Deadline time.Duration `json:"deadline,omitempty"`
 }
 
 // reply goes from the guardian to the kernel: the answer to request ID, or, with ID 0, an exit.
@@ -52,6 +64,32 @@ type reply struct {
 	Address string        `json:"address,omitempty"`
 	PID     int           `json:"pid,omitempty"`
 	Exit    *Exit         `json:"exit,omitempty"`
+	Estate  *Estate       `json:"estate,omitempty"`
+	Heir    *heir         `json:"heir,omitempty"`
+}
+
+// Estate is what a kernel finds that is not the guardian's first.
+type Estate struct {
+	// Kernels counts the kernels that this guardian has started, this one included; the first finds 1 and nothing else.
+	Kernels int `json:"kernels"`
+	// Previous is the pid of the kernel before, Ended says how that ended, for a person, and EndedAt when the guardian saw it.
+	Previous int       `json:"previous,omitempty"`
+	Ended    string    `json:"ended,omitempty"`
+	EndedAt  time.Time `json:"endedAt,omitzero"`
+	// HandedOver: the kernel before asked for this one.
+	HandedOver bool `json:"handedOver,omitempty"`
+	// Refused says why the program that a kernel had handed over to was given up, where this kernel is of the program before it.
+	Refused string `json:"refused,omitempty"`
+	// Pids are the processes to adopt, those included that ended while no kernel ran.
+	Pids []int `json:"pids,omitempty"`
+}
+
+// heir is what Adopt answers about a process beside its descriptors: stdout, stderr and the executable.
+type heir struct {
+	Name    string    `json:"name"`
+	Record  []byte    `json:"record,omitempty"`
+	Started time.Time `json:"started"`
+	Lost    int64     `json:"lost,omitempty"`
 }
 
 // Order is what a process is made of.
