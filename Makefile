@@ -26,10 +26,10 @@ build/all: $(GO_SOURCES) build/ui.stamp
 	@mkdir -p build
 	@CGO_ENABLED=0 $(GOBUILD) -tags ui -o build/all ./components/all
 
-build/AnalyticsEngine: $(GO_SOURCES)
-	@echo "building AnalyticsEngine with DuckDB (the first time takes some minutes)"
+build/DuckDB: $(GO_SOURCES)
+	@echo "building AnalyticsEngine's DuckDB (the first time takes some minutes)"
 	@mkdir -p build
-	@CGO_ENABLED=1 $(GOBUILD) -tags duckdb_arrow -o build/AnalyticsEngine ./components/analyticsengine/cmd/AnalyticsEngine
+	@CGO_ENABLED=1 $(GOBUILD) -tags duckdb_arrow -o build/DuckDB ./components/analyticsengine/cmd/DuckDB
 
 ui: build/ui.stamp
 build/ui.stamp: $(UI_SOURCES)
@@ -38,7 +38,7 @@ build/ui.stamp: $(UI_SOURCES)
 	@cd components/portal/ui && npm ci --no-audit --no-fund --loglevel=error && npm run build --silent
 	@touch build/ui.stamp
 
-plugins/.installed: bin/carbonado build/all build/AnalyticsEngine $(wildcard components/*/component.yaml)
+plugins/.installed: bin/carbonado build/all build/DuckDB $(wildcard components/*/component.yaml)
 	@tools/packages.sh
 
 install: build ## Lay out an installation: make install PREFIX=DIR

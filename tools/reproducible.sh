@@ -8,9 +8,9 @@ mkdir -p "$copy"
 git ls-files -co --exclude-standard | while read -r file; do [ -e "$file" ] && printf '%s\0' "$file"; done | xargs -0 cp --parents -p -t "$copy"
 cp -a components/portal/ui/node_modules "$copy/components/portal/ui/"
 echo "building the same again in another folder"
-(cd "$copy" && git init -q . && sed -i 's/npm ci [^&]*&& //' Makefile && make -s bin/carbonado build/all build/AnalyticsEngine)
+(cd "$copy" && git init -q . && sed -i 's/npm ci [^&]*&& //' Makefile && make -s bin/carbonado build/all build/DuckDB)
 status=0
-for file in bin/carbonado build/all build/AnalyticsEngine; do
+for file in bin/carbonado build/all build/DuckDB; do
   if cmp -s "$file" "$copy/$file"; then
     echo "same: $file $(sha256sum <"$file" | cut -c1-16)"
   else

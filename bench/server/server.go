@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -147,17 +148,24 @@ func (i *Installation) Processes(ctx context.Context) ([]int, error) {
 
 // watchOf is the guardian's parent, the process that `carbonado server` starts as.
 func watchOf(guardian int) int {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", guardian))
-	if err != nil {
-		return guardian
-	}
-	_, rest, _ := strings.Cut(string(b), ") ")
-	fields := strings.Fields(rest)
-	parent, err := strconv.Atoi(fields[1])
+	parent, err := parentOf(guardian)
 	if err != nil {
 		return guardian
 	}
 	return parent
+}
+
+func parentOf(pid int) (int, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("stat of process %d is empty", pid)
+	}
+	return strconv.Atoi(fields[1])
 }
 
 func (i *Installation) ask(ctx context.Context, v any, args ...string) error {
@@ -166,6 +174,37 @@ func (i *Installation) ask(ctx context.Context, v any, args ...string) error {
 		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
 	}
 	return json.Unmarshal(out, v)
+}
+
+// Tree is pids and the processes that they have started, at this moment.
+func Tree(pids []int) ([]int, error) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]int{}
+	for _, file := range stats {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			return nil, err
+		}
+		if parent, err := parentOf(pid); err == nil {
+			children[parent] = append(children[parent], pid)
+		}
+	}
+	tree, seen := slices.Clone(pids), map[int]bool{}
+	for _, pid := range pids {
+		seen[pid] = true
+	}
+	for i := 0; i < len(tree); i++ {
+		for _, child := range children[tree[i]] {
+			if !seen[child] {
+				seen[child] = true
+				tree = append(tree, child)
+			}
+		}
+	}
+	return tree, nil
 }
 
 // PSS is the proportional set size of processes together, in bytes (/proc/PID/smaps_rollup).

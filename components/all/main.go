@@ -1,8 +1,9 @@
-// Command all is every first-party component without cgo in one executable; argv[0] chooses. Packages hard-link it, so that it is on
+// Command all is every first-party component in one executable without cgo; argv[0] chooses. Packages hard-link it, so that it is on
 // disk and in memory once. It must not know what the components do.
 package main
 
 import (
+	"carbonado.dev/carbonado/components/analyticsengine"
 	"carbonado.dev/carbonado/components/analyticsexecution"
 	"carbonado.dev/carbonado/components/dataservice"
 	"carbonado.dev/carbonado/components/eventreceiver"
@@ -16,6 +17,7 @@ import (
 
 func main() {
 	component.MainOf(map[string]component.Spec{
+		"AnalyticsEngine":    {Start: analyticsengine.Start, Options: analyticsengine.Options},
 		"AnalyticsExecution": {Start: analyticsexecution.Start, Options: analyticsexecution.Options},
 		"DataService":        {Start: dataservice.Start, Options: dataservice.Options},
 		"EventReceiver":      {Start: eventreceiver.Start, Options: eventreceiver.Options},

@@ -14,9 +14,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
-	"github.com/duckdb/duckdb-go/v2"
 
-	"carbonado.dev/carbonado/components/analyticsengine/duck"
+	"carbonado.dev/carbonado/components/analyticsengine/statement"
 )
 
 // batchRows and batchBytes bound one record batch of a result; pieceBytes bounds one message.
@@ -67,7 +66,7 @@ func arrowType(t string) (arrow.DataType, string) {
 	return arrow.BinaryTypes.String, "text"
 }
 
-func (a *arrowSink) Columns(cols []duck.ResultColumn) error {
+func (a *arrowSink) Columns(cols []statement.ResultColumn) error {
 	fields := make([]arrow.Field, len(cols))
 	a.kinds = make([]string, len(cols))
 	for i, c := range cols {
@@ -101,7 +100,7 @@ func (a *arrowSink) flush() error {
 	defer rec.Release()
 	a.rows, a.bytes = 0, 0
 	if err := a.writer.Write(rec); err != nil {
-		return duck.ErrEngine.Wrap(err, "Arrow batch")
+		return statement.ErrEngine.Wrap(err, "Arrow batch")
 	}
 	return a.drain()
 }
@@ -130,7 +129,7 @@ func (a *arrowSink) close() error {
 	}
 	a.build.Release()
 	if err := a.writer.Close(); err != nil {
-		return duck.ErrEngine.Wrap(err, "Arrow stream")
+		return statement.ErrEngine.Wrap(err, "Arrow stream")
 	}
 	return a.drain()
 }
@@ -161,7 +160,7 @@ func whole(v any) (int64, error) {
 			return v.Int64(), nil
 		}
 	}
-	return 0, duck.ErrRun.New("the number %v is out of the range of BIGINT", v)
+	return 0, statement.ErrRun.New("the number %v is out of the range of BIGINT", v)
 }
 
 // appendValue adds a value and says about how many bytes it takes.
@@ -198,7 +197,7 @@ func appendValue(b array.Builder, kind string, v any) (int, error) {
 	case "timestamp":
 		b.(*array.TimestampBuilder).Append(arrow.Timestamp(v.(time.Time).UnixMicro()))
 	case "decimal":
-		b.(*array.Decimal128Builder).Append(decimal128.FromBigInt(v.(duckdb.Decimal).Value))
+		b.(*array.Decimal128Builder).Append(decimal128.FromBigInt(v.(statement.Decimal).Unscaled))
 		return 16, nil
 	default:
 		s, err := text(v)
@@ -227,10 +226,10 @@ func text(v any) (string, error) {
 		}
 		b, err := json.Marshal(plain)
 		if err != nil {
-			return "", duck.ErrEngine.Wrap(err, "array")
+			return "", statement.ErrEngine.Wrap(err, "array")
 		}
 		return string(b), nil
-	case duckdb.Interval:
+	case statement.Interval:
 		return fmt.Sprintf("%d months %d days %d microseconds", v.Months, v.Days, v.Micros), nil
 	case time.Time:
 		return v.UTC().Format("2006-01-02 15:04:05.999999"), nil
@@ -249,9 +248,9 @@ func jsonValue(v any) (any, error) {
 		return jsonFloat(float64(v), 32), nil
 	case float64:
 		return jsonFloat(v, 64), nil
-	case duckdb.Decimal:
-		return json.Number(v.String()), nil
-	case time.Time, []any, duckdb.Interval:
+	case statement.Decimal:
+		return json.Number(v.Text), nil
+	case time.Time, []any, statement.Interval:
 		s, err := text(v)
 		if l, ok := v.([]any); ok && err == nil && l != nil {
 			return json.RawMessage(s), nil

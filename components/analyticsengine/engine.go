@@ -6,15 +6,15 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
-	"carbonado.dev/carbonado/components/analyticsengine/duck"
 	"carbonado.dev/carbonado/components/analyticsengine/sparksql"
+	"carbonado.dev/carbonado/components/analyticsengine/statement"
+	"carbonado.dev/carbonado/components/analyticsengine/worker"
 	"carbonado.dev/sdk/cause"
 	"carbonado.dev/sdk/component"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
@@ -67,8 +67,17 @@ type config struct {
 // Options are the component's verbs on the command line.
 var Options = []component.Option{component.CLI("query", "Run SQL and print the result.", runQuery)}
 
-// Start makes the component.
+// Start makes the component. Its package holds the executable that runs statements.
 func Start(c *component.C) error {
+	return start(c, filepath.Join(c.PackageFolder(), "bin", worker.Name))
+}
+
+// StartWith makes the component with another executable that runs statements, as tests do.
+func StartWith(executable string) func(*component.C) error {
+	return func(c *component.C) error { return start(c, executable) }
+}
+
+func start(c *component.C, executable string) error {
 	var cfg config
 	if err := c.Config(&cfg); err != nil {
 		return err
@@ -91,14 +100,16 @@ func Start(c *component.C) error {
 		staging:  c.Share("DataService/staging"),
 		places:   make(chan struct{}, cfg.Statements),
 		checking: make(chan struct{}, 1),
-		limits: duck.Limits{
+		limits: statement.Limits{
 			Memory:  cfg.MemoryMiB << 20 / int64(cfg.Statements),
 			Threads: cfg.Threads, SpillMax: cfg.SpillMiB << 20, Zone: zone,
 		},
 	}
-	e.quiet = time.AfterFunc(quietAfter, e.rest)
 	if cfg.SpillMiB > 0 {
 		e.limits.Spill = filepath.Join(c.DataFolder(), "spill")
+	}
+	if e.workers, err = worker.NewPool(executable, e.limits.Spill); err != nil {
+		return err
 	}
 	analyticsv1.RegisterEngineServer(c, e)
 	component.ServeHTTP(c, "/engine", e.handler())
@@ -134,30 +145,17 @@ type Engine struct {
 	state    kernelv1.CoordinatorClient
 	segments string
 	staging  string
-	limits   duck.Limits
+	limits   statement.Limits
 	// places holds one token for each statement that runs.
 	places chan struct{}
 	// checking holds a token while a script is checked.
 	checking chan struct{}
-	// quiet returns memory to the system when no statement has run for a while.
-	quiet *time.Timer
+	// workers are the processes that run statements.
+	workers *worker.Pool
 }
 
-// quietAfter is how long no statement has run before memory goes back; most scripts come every minute or so.
-const quietAfter = 5 * time.Second
-
-// rest gives what the last statements left to the system: what the engine keeps for the next one is 10 ms of work.
-func (e *Engine) rest() {
-	if len(e.places) == 0 {
-		debug.FreeOSMemory()
-	}
-}
-
-// Stop ends the timer.
-func (e *Engine) Stop(context.Context) error {
-	e.quiet.Stop()
-	return nil
-}
+// Stop ends the processes that run statements.
+func (e *Engine) Stop(context.Context) error { return e.workers.Close() }
 
 // Prepare empties the folder for spilled data: whatever is there is of a process that is gone.
 func (e *Engine) Prepare(context.Context) error {
@@ -165,10 +163,10 @@ func (e *Engine) Prepare(context.Context) error {
 		return nil
 	}
 	if err := os.RemoveAll(e.limits.Spill); err != nil {
-		return duck.ErrEngine.Wrap(err, "folder for spilled data")
+		return statement.ErrEngine.Wrap(err, "folder for spilled data")
 	}
 	if err := os.MkdirAll(e.limits.Spill, 0o700); err != nil {
-		return duck.ErrEngine.Wrap(err, "folder for spilled data")
+		return statement.ErrEngine.Wrap(err, "folder for spilled data")
 	}
 	return nil
 }
@@ -177,10 +175,7 @@ func (e *Engine) Prepare(context.Context) error {
 func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case e.places <- struct{}{}:
-		return func() {
-			<-e.places
-			e.quiet.Reset(quietAfter)
-		}, nil
+		return func() { <-e.places }, nil
 	case <-ctx.Done():
 		return nil, ErrBusy.New("no place was free in time; %d statements run at once", e.cfg.Statements)
 	}
@@ -230,11 +225,8 @@ func (e *Engine) Check(ctx context.Context, req *analyticsv1.CheckRequest) (*ana
 	case <-ctx.Done():
 		return nil, ErrBusy.New("other scripts are being checked")
 	}
-	defer func() {
-		<-e.checking
-		e.quiet.Reset(quietAfter)
-	}()
-	d, err := duck.Open(ctx, duck.Limits{Memory: checkMemory, Threads: 1, Zone: e.limits.Zone})
+	defer func() { <-e.checking }()
+	d, err := e.workers.Open(ctx, statement.Limits{Memory: checkMemory, Threads: 1, Zone: e.limits.Zone})
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +240,7 @@ func (e *Engine) Check(ctx context.Context, req *analyticsv1.CheckRequest) (*ana
 }
 
 // closing ends a statement's database.
-func (e *Engine) closing(d *duck.Database) {
+func (e *Engine) closing(d statement.Database) {
 	if err := d.Close(); err != nil {
 		e.c.Log().Warn("a statement's database did not close", "error", err)
 	}

@@ -17,6 +17,8 @@ import (
 	"go.uber.org/goleak"
 
 	"carbonado.dev/carbonado/components/analyticsengine"
+	"carbonado.dev/carbonado/components/analyticsengine/duck"
+	"carbonado.dev/carbonado/components/analyticsengine/worker"
 	"carbonado.dev/carbonado/components/dataservice"
 	"carbonado.dev/sdk/cause"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
@@ -24,7 +26,13 @@ import (
 	"carbonado.dev/sdk/sdktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if worker.Called() {
+		worker.Main(duck.Open)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const tenant = -1234
 
@@ -54,7 +62,7 @@ func newWorldIn(t *testing.T, folder string, config map[string]any) *world {
 		}
 	}
 	d := k.Start(dataservice.Start, sdktest.WithDescriptor("../dataservice/component.yaml"))
-	e := k.Start(analyticsengine.Start, sdktest.WithConfig(config))
+	e := k.Start(analyticsengine.StartWith(os.Args[0]), sdktest.WithConfig(config))
 	return &world{
 		t: t, k: k, data: d, comp: e,
 		store:  analyticsv1.NewRecordStoreClient(d.Conn(analyticsv1.RecordStore_ServiceDesc.ServiceName)),

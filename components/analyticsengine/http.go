@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"carbonado.dev/carbonado/components/analyticsengine/duck"
 	"carbonado.dev/carbonado/components/analyticsengine/sparksql"
+	"carbonado.dev/carbonado/components/analyticsengine/statement"
 	"carbonado.dev/sdk/cause"
 	"carbonado.dev/sdk/component"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
@@ -214,12 +214,12 @@ func (o *jsonOutput) started(_ int, st *sparksql.Statement) error {
 	return nil
 }
 
-func (o *jsonOutput) sink(int) duck.Sink {
+func (o *jsonOutput) sink(int) statement.Sink {
 	o.answer.Columns, o.answer.Rows, o.answer.Truncated = []queryColumn{}, [][]any{}, false
 	return o
 }
 
-func (o *jsonOutput) Columns(cols []duck.ResultColumn) error {
+func (o *jsonOutput) Columns(cols []statement.ResultColumn) error {
 	for _, c := range cols {
 		o.answer.Columns = append(o.answer.Columns, queryColumn{Name: c.Name, Type: sparkType(c.Type)})
 	}
@@ -278,7 +278,7 @@ type arrowOutput struct {
 
 func (o *arrowOutput) started(int, *sparksql.Statement) error { return nil }
 
-func (o *arrowOutput) sink(int) duck.Sink {
+func (o *arrowOutput) sink(int) statement.Sink {
 	if o.result != nil {
 		return &jsonOutput{}
 	}

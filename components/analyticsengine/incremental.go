@@ -9,8 +9,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"carbonado.dev/carbonado/components/analyticsengine/duck"
 	"carbonado.dev/carbonado/components/analyticsengine/sparksql"
+	"carbonado.dev/carbonado/components/analyticsengine/statement"
 	kernelv1 "carbonado.dev/sdk/proto/carbonado/kernel/v1"
 )
 
@@ -113,7 +113,7 @@ func windowStart(ms int64, unit string, buffer int, zone *time.Location) int64 {
 // greatest is a sink for one number.
 type greatest struct{ value *int64 }
 
-func (g *greatest) Columns([]duck.ResultColumn) error { return nil }
+func (g *greatest) Columns([]statement.ResultColumn) error { return nil }
 func (g *greatest) Row(values []any) error {
 	if v, ok := values[0].(int64); ok {
 		g.value = &v
@@ -144,14 +144,14 @@ func (q *query) noteIncremental(ctx context.Context) error {
 func (s *session) incremental(ctx context.Context, n int, st *sparksql.Statement) (finish, error) {
 	sink := s.out.sink(n)
 	inc := st.Incremental
-	var cols []duck.ResultColumn
+	var cols []statement.ResultColumn
 	switch inc.Action {
 	case "COMMIT":
-		cols = []duck.ResultColumn{{Name: "TABLE_ID", Type: "VARCHAR"}, {Name: "PREV_PRIMARY_VAL", Type: "BIGINT"}, {Name: "NEW_PRIMARY_VAL", Type: "BIGINT"}}
+		cols = []statement.ResultColumn{{Name: "TABLE_ID", Type: "VARCHAR"}, {Name: "PREV_PRIMARY_VAL", Type: "BIGINT"}, {Name: "NEW_PRIMARY_VAL", Type: "BIGINT"}}
 	case "SHOW":
-		cols = []duck.ResultColumn{{Name: "TABLE_ID", Type: "VARCHAR"}, {Name: "TEMP_VAL", Type: "BIGINT"}, {Name: "PRIMARY_VAL", Type: "BIGINT"}}
+		cols = []statement.ResultColumn{{Name: "TABLE_ID", Type: "VARCHAR"}, {Name: "TEMP_VAL", Type: "BIGINT"}, {Name: "PRIMARY_VAL", Type: "BIGINT"}}
 	default:
-		cols = []duck.ResultColumn{{Name: "TABLE_ID", Type: "VARCHAR"}}
+		cols = []statement.ResultColumn{{Name: "TABLE_ID", Type: "VARCHAR"}}
 	}
 	if err := sink.Columns(cols); err != nil {
 		return finish{}, err

@@ -3,8 +3,8 @@ package analyticsengine
 import (
 	"google.golang.org/grpc"
 
-	"carbonado.dev/carbonado/components/analyticsengine/duck"
 	"carbonado.dev/carbonado/components/analyticsengine/sparksql"
+	"carbonado.dev/carbonado/components/analyticsengine/statement"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 )
 
@@ -27,7 +27,7 @@ func (o *grpcOutput) started(n int, st *sparksql.Statement) error {
 	}}})
 }
 
-func (o *grpcOutput) sink(int) duck.Sink {
+func (o *grpcOutput) sink(int) statement.Sink {
 	o.result = &arrowSink{send: func(piece []byte) error {
 		return o.send(&analyticsv1.ExecuteResponse{Event: &analyticsv1.ExecuteResponse_ArrowIpc{ArrowIpc: piece}})
 	}}

@@ -9,15 +9,15 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"carbonado.dev/carbonado/components/analyticsengine/duck"
 	"carbonado.dev/carbonado/components/analyticsengine/sparksql"
+	"carbonado.dev/carbonado/components/analyticsengine/statement"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 )
 
 // query is a SELECT that is ready to run: its database is open and locked, its snapshot leased. close ends both.
 type query struct {
 	s    *session
-	db   *duck.Database
+	db   statement.Database
 	text *sparksql.Rewritten
 	// release ends the snapshot's stream and the statement's place.
 	release []func()
@@ -65,7 +65,7 @@ func (s *session) open(ctx context.Context, st *sparksql.Statement, write *targe
 			q.close()
 		}
 	}()
-	if q.db, err = duck.Open(ctx, s.e.limits); err != nil {
+	if q.db, err = s.e.workers.Open(ctx, s.e.limits); err != nil {
 		return nil, err
 	}
 	uses, err := q.db.Check(ctx, text)
@@ -106,7 +106,7 @@ func (s *session) open(ctx context.Context, st *sparksql.Statement, write *targe
 }
 
 // sources finds the tables that a query names: the script's own first, then the store's.
-func (s *session) sources(ctx context.Context, text *sparksql.Rewritten, uses []duck.TableUse) ([]source, error) {
+func (s *session) sources(ctx context.Context, text *sparksql.Rewritten, uses []statement.TableUse) ([]source, error) {
 	var out []source
 	seen := map[string]bool{}
 	for _, u := range uses {
@@ -125,7 +125,7 @@ func (s *session) sources(ctx context.Context, text *sparksql.Rewritten, uses []
 		info, err := s.e.store.GetTable(ctx, &analyticsv1.GetTableRequest{Tenant: s.req.Tenant, Table: u.Name})
 		if status.Code(err) == codes.NotFound {
 			pos := text.At(u.Offset)
-			return nil, duck.ErrNoTable.New("there is no table %s", u.Name).At("", pos.Line, pos.Column)
+			return nil, statement.ErrNoTable.New("there is no table %s", u.Name).At("", pos.Line, pos.Column)
 		}
 		if err != nil {
 			return nil, err
@@ -136,7 +136,7 @@ func (s *session) sources(ctx context.Context, text *sparksql.Rewritten, uses []
 }
 
 // snapshot leases the files of the sources until the query is closed.
-func (q *query) snapshot(ctx context.Context, sources []source) ([]duck.Table, error) {
+func (q *query) snapshot(ctx context.Context, sources []source) ([]statement.Table, error) {
 	if len(sources) == 0 {
 		return nil, nil
 	}
@@ -163,11 +163,11 @@ func (q *query) snapshot(ctx context.Context, sources []source) ([]duck.Table, e
 	for _, t := range resp.Tables {
 		byName[strings.ToUpper(t.Table.Name)] = t
 	}
-	var out []duck.Table
+	var out []statement.Table
 	for _, src := range sources {
 		t := byName[strings.ToUpper(src.table)]
 		if t == nil {
-			return nil, duck.ErrNoTable.New("the snapshot lacks table %s", src.table)
+			return nil, statement.ErrNoTable.New("the snapshot lacks table %s", src.table)
 		}
 		tab, err := q.table(ctx, src, t)
 		if err != nil {
@@ -179,39 +179,39 @@ func (q *query) snapshot(ctx context.Context, sources []source) ([]duck.Table, e
 }
 
 // table makes DuckDB's view of a source; an incremental one has a second view for its greatest time.
-func (q *query) table(ctx context.Context, src source, t *analyticsv1.TableSnapshot) ([]duck.Table, error) {
-	tab := duck.Table{Name: src.name}
+func (q *query) table(ctx context.Context, src source, t *analyticsv1.TableSnapshot) ([]statement.Table, error) {
+	tab := statement.Table{Name: src.name}
 	for _, f := range t.Files {
 		path := filepath.Join(q.s.e.segments, filepath.FromSlash(f.Path))
 		if rel, err := filepath.Rel(q.s.e.segments, path); err != nil || strings.HasPrefix(rel, "..") {
-			return nil, duck.ErrEngine.New("the store names a file outside of its share: %s", f.Path)
+			return nil, statement.ErrEngine.New("the store names a file outside of its share: %s", f.Path)
 		}
-		tab.Files = append(tab.Files, duck.File{Path: path, Dead: f.Dead})
+		tab.Files = append(tab.Files, statement.File{Path: path, Dead: f.Dead})
 	}
 	var err error
 	if tab.Columns, err = viewColumns(src, t.Table); err != nil {
 		return nil, err
 	}
 	if src.temp == nil || src.temp.options.Incremental == nil {
-		return []duck.Table{tab}, nil
+		return []statement.Table{tab}, nil
 	}
 	from, err := q.s.e.incrementalFrom(ctx, src.temp.options.Incremental)
 	if err != nil {
 		return nil, err
 	}
 	tab.From = from
-	times := duck.Table{Name: "times of " + src.name, Files: tab.Files, From: from, Columns: []duck.Column{{Name: sparksql.TimestampColumn, Type: "BIGINT"}}}
+	times := statement.Table{Name: "times of " + src.name, Files: tab.Files, From: from, Columns: []statement.Column{{Name: sparksql.TimestampColumn, Type: "BIGINT"}}}
 	q.read = append(q.read, incrementalRead{id: src.temp.options.Incremental.ID, view: times.Name})
-	return []duck.Table{tab, times}, nil
+	return []statement.Table{tab, times}, nil
 }
 
 // viewColumns are the columns that a query sees: those of the option schema, or the stored ones; of a table without CREATE also the
 // record's time.
-func viewColumns(src source, info *analyticsv1.TableInfo) ([]duck.Column, error) {
-	var cols []duck.Column
+func viewColumns(src source, info *analyticsv1.TableInfo) ([]statement.Column, error) {
+	var cols []statement.Column
 	if src.temp != nil && src.temp.options.Columns != nil {
 		for _, c := range src.temp.options.Columns {
-			col := duck.Column{Name: c.Name, Type: duckTypes[c.Type]}
+			col := statement.Column{Name: c.Name, Type: duckTypes[c.Type]}
 			if c.Virtual && c.Name == sparksql.TenantColumn {
 				col.Constant = "-1234"
 			}
@@ -228,10 +228,10 @@ func viewColumns(src source, info *analyticsv1.TableInfo) ([]duck.Column, error)
 			return nil, ErrNoSchema.New("table %s has the columns %s and %s, which differ in case alone: name the columns wanted in the option schema", src.table, other, c.Name)
 		}
 		seen[strings.ToLower(c.Name)] = c.Name
-		cols = append(cols, duck.Column{Name: c.Name, Type: duckTypes[typeOfStore(c.Type)]})
+		cols = append(cols, statement.Column{Name: c.Name, Type: duckTypes[typeOfStore(c.Type)]})
 	}
 	if src.temp == nil && seen[sparksql.TimestampColumn] == "" {
-		cols = append(cols, duck.Column{Name: sparksql.TimestampColumn, Type: "BIGINT"})
+		cols = append(cols, statement.Column{Name: sparksql.TimestampColumn, Type: "BIGINT"})
 	}
 	return cols, nil
 }
@@ -290,5 +290,5 @@ func typeOfDuck(t string) (sparksql.Type, bool) {
 
 // notFound reports whether a call found no table.
 func notFound(err error) bool {
-	return status.Code(err) == codes.NotFound || errors.Is(err, duck.ErrNoTable)
+	return status.Code(err) == codes.NotFound || errors.Is(err, statement.ErrNoTable)
 }

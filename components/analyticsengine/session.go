@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"carbonado.dev/carbonado/components/analyticsengine/duck"
 	"carbonado.dev/carbonado/components/analyticsengine/sparksql"
+	"carbonado.dev/carbonado/components/analyticsengine/statement"
 	"carbonado.dev/sdk/cause"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 )
@@ -19,7 +19,7 @@ import (
 type output interface {
 	started(n int, st *sparksql.Statement) error
 	// sink takes the rows of statement n.
-	sink(n int) duck.Sink
+	sink(n int) statement.Sink
 	finished(n int, done finish) error
 }
 
@@ -86,7 +86,7 @@ func (s *session) statement(ctx context.Context, n int, st *sparksql.Statement) 
 	if ms := s.req.TimeoutMs; ms > 0 && time.Duration(ms)*time.Millisecond < limit {
 		limit = time.Duration(ms) * time.Millisecond
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, duck.ErrTime.New("the statement ran longer than %s", limit).At("", st.Pos.Line, st.Pos.Column))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, statement.ErrTime.New("the statement ran longer than %s", limit).At("", st.Pos.Line, st.Pos.Column))
 	defer cancel()
 	begin := time.Now()
 	if err := s.out.started(n, st); err != nil {
@@ -119,7 +119,7 @@ func (s *session) explain(ctx context.Context, st *sparksql.Statement, err error
 		if errors.As(context.Cause(ctx), &c) {
 			return c
 		}
-		return duck.ErrCancelled.New("the statement was cancelled").At("", st.Pos.Line, st.Pos.Column)
+		return statement.ErrCancelled.New("the statement was cancelled").At("", st.Pos.Line, st.Pos.Column)
 	}
 	c = cause.From(err)
 	if _, line, _ := c.Position(); line == 0 {

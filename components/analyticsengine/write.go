@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"carbonado.dev/carbonado/components/analyticsengine/duck"
 	"carbonado.dev/carbonado/components/analyticsengine/sparksql"
+	"carbonado.dev/carbonado/components/analyticsengine/statement"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 )
 
@@ -28,7 +28,7 @@ func (s *session) declare(ctx context.Context, t *tempTable) error {
 	switch {
 	case notFound(err) && s.req.ReadOnly:
 		p := t.options.Pos
-		return duck.ErrNoTable.New("there is no table %s", t.options.Table).At("", p.Line, p.Column)
+		return statement.ErrNoTable.New("there is no table %s", t.options.Table).At("", p.Line, p.Column)
 	case notFound(err):
 		if err := s.checkStore(ctx, t); err != nil {
 			return err
@@ -110,7 +110,7 @@ func covers(have, want *analyticsv1.Schema, merge bool) bool {
 }
 
 // writeColumns are the positions of an INSERT into a table.
-func (s *session) writeColumns(ctx context.Context, name sparksql.Name) (table string, cols []duck.WriteColumn, err error) {
+func (s *session) writeColumns(ctx context.Context, name sparksql.Name) (table string, cols []statement.WriteColumn, err error) {
 	temp := s.temps[strings.ToLower(name.Text)]
 	if temp != nil {
 		if err := s.declare(ctx, temp); err != nil {
@@ -118,12 +118,12 @@ func (s *session) writeColumns(ctx context.Context, name sparksql.Name) (table s
 		}
 		table = temp.options.Table
 		for _, c := range temp.options.Columns {
-			w := duck.WriteColumn{Name: c.Name, Macro: casts[c.Type], Type: duckTypes[c.Type]}
+			w := statement.WriteColumn{Name: c.Name, Macro: casts[c.Type], Type: duckTypes[c.Type]}
 			switch {
 			case c.Virtual && c.Name == sparksql.TimestampColumn:
-				w.Role = duck.RoleTimestamp
+				w.Role = statement.RoleTimestamp
 			case c.Virtual:
-				w.Role = duck.RoleTenant
+				w.Role = statement.RoleTenant
 			}
 			cols = append(cols, w)
 		}
@@ -135,14 +135,14 @@ func (s *session) writeColumns(ctx context.Context, name sparksql.Name) (table s
 	}
 	info, err := s.e.store.GetTable(ctx, &analyticsv1.GetTableRequest{Tenant: s.req.Tenant, Table: table})
 	if notFound(err) {
-		return "", nil, duck.ErrNoTable.New("there is no table %s", name.Text).At("", name.Pos.Line, name.Pos.Column)
+		return "", nil, statement.ErrNoTable.New("there is no table %s", name.Text).At("", name.Pos.Line, name.Pos.Column)
 	}
 	if err != nil {
 		return "", nil, err
 	}
 	for _, c := range info.Table.GetSchema().GetColumns() {
 		typ := typeOfStore(c.Type)
-		cols = append(cols, duck.WriteColumn{Name: c.Name, Macro: casts[typ], Type: duckTypes[typ]})
+		cols = append(cols, statement.WriteColumn{Name: c.Name, Macro: casts[typ], Type: duckTypes[typ]})
 	}
 	if cols == nil {
 		return "", nil, ErrNoSchema.New("rows can't be written to %s: its schema is not known", table).At("", name.Pos.Line, name.Pos.Column)
@@ -178,7 +178,7 @@ func (s *session) write(ctx context.Context, n int, st *sparksql.Statement, name
 }
 
 // stage writes the staged file and commits it.
-func (s *session) stage(ctx context.Context, st *sparksql.Statement, tx *analyticsv1.BeginResponse, cols []duck.WriteColumn) (int64, error) {
+func (s *session) stage(ctx context.Context, st *sparksql.Statement, tx *analyticsv1.BeginResponse, cols []statement.WriteColumn) (int64, error) {
 	folder := filepath.Join(s.e.staging, filepath.FromSlash(tx.Folder))
 	if rel, err := filepath.Rel(s.e.staging, folder); err != nil || strings.HasPrefix(rel, "..") {
 		return 0, ErrStaging.New("the store names a folder outside of its share: %s", tx.Folder)
@@ -210,7 +210,7 @@ func (s *session) stage(ctx context.Context, st *sparksql.Statement, tx *analyti
 	if len(have) != len(cols) {
 		return 0, ErrColumns.New("the SELECT has %d columns, the table has %d", len(have), len(cols)).At("", st.Pos.Line, st.Pos.Column)
 	}
-	rows, err := q.db.Copy(ctx, q.text, duck.Write{
+	rows, err := q.db.Copy(ctx, q.text, statement.Write{
 		Path: out.path, FirstSeq: tx.FirstSeq, MaxRows: tx.MaxRows, Columns: cols, Now: time.Now().UnixMilli(),
 	})
 	if err != nil {

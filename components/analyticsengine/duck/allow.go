@@ -10,13 +10,6 @@ import (
 	"carbonado.dev/sdk/cause"
 )
 
-// TableUse is a table that a statement names.
-type TableUse struct {
-	Name string
-	// Offset in the statement's rewritten text.
-	Offset int
-}
-
 // Check parses a rewritten SELECT with DuckDB's own parser and walks over the tree: only kinds of nodes, operators and functions
 // that are listed here may stand in it. It returns the tables that it names, common table expressions excepted, in order.
 func (d *Database) Check(ctx context.Context, q *sparksql.Rewritten) ([]TableUse, error) {

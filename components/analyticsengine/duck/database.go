@@ -16,23 +16,10 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 
 	"carbonado.dev/carbonado/components/analyticsengine/sparksql"
+	"carbonado.dev/carbonado/components/analyticsengine/statement"
 )
 
-// Limits bound one database.
-type Limits struct {
-	// Memory in bytes that DuckDB's buffers may take.
-	Memory int64
-	// Threads of DuckDB.
-	Threads int
-	// Spill is the folder below which data that doesn't fit is written; empty: nothing is spilled.
-	Spill string
-	// SpillMax in bytes.
-	SpillMax int64
-	// Zone is the session's time zone; nil is UTC. It must have an IANA name.
-	Zone *time.Location
-}
-
-// Database is one DuckDB database in memory with one connection. It takes about 10 ms to open, so it lives as long as a
+// Database is a statement.Database: one DuckDB database in memory with one connection. It takes about 10 ms to open, so it lives as long as a
 // statement. It is not safe for concurrent use. Close ends it.
 type Database struct {
 	db     *sql.DB
@@ -46,7 +33,15 @@ type Database struct {
 const schemaName = "das"
 
 // Open makes a database. Until Lock it can only check statements.
-func Open(ctx context.Context, limits Limits) (*Database, error) {
+func Open(ctx context.Context, limits Limits) (statement.Database, error) {
+	d, err := open(ctx, limits)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func open(ctx context.Context, limits Limits) (*Database, error) {
 	if limits.Zone == nil {
 		limits.Zone = time.UTC
 	}

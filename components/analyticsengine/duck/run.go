@@ -3,31 +3,16 @@ package duck
 import (
 	"context"
 	"fmt"
+	"math/big"
 	"strings"
+	"time"
 
-	"carbonado.dev/sdk/cause"
+	"github.com/duckdb/duckdb-go/v2"
 
 	"carbonado.dev/carbonado/components/analyticsengine/sparksql"
+	"carbonado.dev/carbonado/components/analyticsengine/statement"
+	"carbonado.dev/sdk/cause"
 )
-
-// ResultColumn is a column of a result. Type is DuckDB's name of it.
-type ResultColumn struct {
-	Name string
-	Type string
-}
-
-// Sink takes a result: first its columns, then its rows.
-type Sink interface {
-	Columns(cols []ResultColumn) error
-	// Row must not keep the slice.
-	Row(values []any) error
-}
-
-// Result says how a query ended.
-type Result struct {
-	Rows      int64
-	Truncated bool
-}
 
 // place puts an error of DuckDB to where it stands in the script; before is how many bytes stood before the statement's text.
 func place(e *cause.Error, f failure, q *sparksql.Rewritten, before int) error {
@@ -79,6 +64,9 @@ func (d *Database) Query(ctx context.Context, q *sparksql.Rewritten, maxRows int
 		if err := rows.Scan(targets...); err != nil {
 			return res, d.failed(ctx, err)
 		}
+		for i, v := range values {
+			values[i] = plain(v)
+		}
 		if err := sink.Row(values); err != nil {
 			return res, err
 		}
@@ -88,6 +76,27 @@ func (d *Database) Query(ctx context.Context, q *sparksql.Rewritten, maxRows int
 		return res, d.failed(ctx, err)
 	}
 	return res, nil
+}
+
+// plain turns a value of the driver into one of package statement.
+func plain(v any) any {
+	switch v := v.(type) {
+	case nil, bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, *big.Int, float32, float64, string, []byte:
+		return v
+	case time.Time:
+		return v.UTC()
+	case duckdb.Decimal:
+		return statement.Decimal{Unscaled: v.Value, Text: v.String()}
+	case duckdb.Interval:
+		return statement.Interval{Months: v.Months, Days: v.Days, Micros: v.Micros}
+	case []any:
+		out := make([]any, len(v))
+		for i, x := range v {
+			out[i] = plain(x)
+		}
+		return out
+	}
+	return fmt.Sprint(v)
 }
 
 // Describe gives the columns of a checked SELECT without running it.
@@ -113,39 +122,6 @@ func (d *Database) Describe(ctx context.Context, q *sparksql.Rewritten) ([]Resul
 	}
 	return out, nil
 }
-
-// Write says how rows of a SELECT become a staged Parquet file.
-type Write struct {
-	// Path is absolute and was named to Lock.
-	Path     string
-	FirstSeq uint64
-	// MaxRows that may be written; more is an error.
-	MaxRows uint64
-	// Columns are the table's, by position of the SELECT's; a virtual one has no name in the file.
-	Columns []WriteColumn
-	// Now is the `_timestamp`, in milliseconds, of rows without one of their own.
-	Now int64
-}
-
-// WriteColumn is one position of the SELECT.
-type WriteColumn struct {
-	Name string
-	// Macro casts to Type as Spark does; empty: a plain cast.
-	Macro string
-	Type  string
-	// Role tells `_timestamp` and `_tenantId` from columns of the table.
-	Role Role
-}
-
-// Role of a written column.
-type Role uint8
-
-// Roles.
-const (
-	RoleColumn Role = iota
-	RoleTimestamp
-	RoleTenant
-)
 
 // Copy runs a checked SELECT and writes its rows, numbered from FirstSeq, into a Parquet file. It returns how many rows that were.
 func (d *Database) Copy(ctx context.Context, q *sparksql.Rewritten, w Write) (int64, error) {

@@ -17,9 +17,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func open(t *testing.T, limits Limits) *Database {
+func opened(t *testing.T, limits Limits) *Database {
 	t.Helper()
-	d, err := Open(context.Background(), limits)
+	d, err := open(context.Background(), limits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func lock(t *testing.T, d *Database, files ...string) {
 func raw(text string) *sparksql.Rewritten { return &sparksql.Rewritten{SQL: text} }
 
 func TestAllowList(t *testing.T) {
-	d := open(t, testLimits)
+	d := opened(t, testLimits)
 	for _, text := range []string{
 		"COPY t TO 'x'", "COPY (SELECT 1) TO '/tmp/x'", "ATTACH 'x' AS y", "SET threads = 9", "RESET threads", "PRAGMA version", "INSTALL httpfs",
 		"LOAD httpfs", "EXPORT DATABASE 'x'", "IMPORT DATABASE 'x'", "CREATE TABLE x (a INT)", "CREATE MACRO m() AS 1", "DROP VIEW das.t",
@@ -80,7 +80,7 @@ func TestAllowList(t *testing.T) {
 }
 
 func TestTablesAndCommonTableExpressions(t *testing.T) {
-	d := open(t, testLimits)
+	d := opened(t, testLimits)
 	q := raw("WITH a AS (SELECT * FROM a), b AS (SELECT * FROM a JOIN c USING (x)) SELECT * FROM a, b, (WITH c AS (SELECT 1) SELECT * FROM c) s, c WHERE EXISTS (SELECT 1 FROM a, D)")
 	uses, err := d.Check(context.Background(), q)
 	if err != nil {
@@ -108,7 +108,7 @@ func TestLockedDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := open(t, testLimits)
+	d := opened(t, testLimits)
 	lock(t, d, segment, staged)
 	ctx := context.Background()
 	if err := d.exec(ctx, "SELECT * FROM read_parquet("+quote(segment)+")"); err != nil {
@@ -141,7 +141,7 @@ func TestLockedDatabase(t *testing.T) {
 // parquet writes a file by an open database.
 func parquet(t *testing.T, path, query string) {
 	t.Helper()
-	d := open(t, testLimits)
+	d := opened(t, testLimits)
 	if err := d.exec(context.Background(), "COPY ("+query+") TO "+quote(path)+" (FORMAT parquet)"); err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func bigJoin() string {
 func TestCancelInterrupts(t *testing.T) {
 	for name, text := range map[string]string{"cross join": bigJoin(), "recursive": recursive, "series": series, "range": seriesList} {
 		t.Run(name, func(t *testing.T) {
-			d := open(t, testLimits)
+			d := opened(t, testLimits)
 			lock(t, d)
 			// The deadline is the only clock here: a cancelled call must come back long before the watchdog.
 			ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
@@ -197,7 +197,7 @@ func TestMemoryLimit(t *testing.T) {
 		if spill {
 			limits.Spill, limits.SpillMax = t.TempDir(), 16<<20
 		}
-		d := open(t, limits)
+		d := opened(t, limits)
 		lock(t, d)
 		_, err := d.Query(context.Background(), raw("SELECT * FROM (SELECT i, md5(CAST(i AS VARCHAR)) m FROM range(10000000) r(i)) ORDER BY m"), 1<<40, &collect{})
 		if !errors.Is(err, ErrMemory) {
@@ -215,7 +215,7 @@ func TestMemoryLimit(t *testing.T) {
 }
 
 func TestRowLimit(t *testing.T) {
-	d := open(t, testLimits)
+	d := opened(t, testLimits)
 	lock(t, d)
 	for _, test := range []struct {
 		limit, rows int64

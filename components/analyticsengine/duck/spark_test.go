@@ -64,7 +64,7 @@ func query(t *testing.T, zone *time.Location, script string) (*collect, error) {
 	}
 	limits := testLimits
 	limits.Zone = zone
-	d, err := Open(ctx, limits)
+	d, err := open(ctx, limits)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,33 +11,6 @@ import (
 	"carbonado.dev/carbonado/components/analyticsengine/sparksql"
 )
 
-// File is a Parquet file of a table.
-type File struct {
-	// Path is absolute.
-	Path string
-	// Dead are values of `_seq` that no longer count.
-	Dead []uint64
-}
-
-// Column is a column of a table as a statement sees it.
-type Column struct {
-	Name string
-	// Type is DuckDB's name of the type: VARCHAR, INTEGER …
-	Type string
-	// Constant is an expression that stands for the column; empty: the column comes from the files.
-	Constant string
-}
-
-// Table is a table that a statement reads.
-type Table struct {
-	// Name as the statement writes it, in any case.
-	Name    string
-	Columns []Column
-	Files   []File
-	// From and To bound `_timestamp`, [From, To); nil is open.
-	From, To *int64
-}
-
 // AddTable makes a table. Columns that a file lacks are null; rows that are dead in their file are left out.
 func (d *Database) AddTable(ctx context.Context, t Table) error {
 	var sources []string

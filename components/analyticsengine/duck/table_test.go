@@ -32,7 +32,7 @@ func run(t *testing.T, script string, tables ...Table) (*collect, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := open(t, testLimits)
+	d := opened(t, testLimits)
 	uses, err := d.Check(ctx, q)
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func copyOut(t *testing.T, script string, w Write) (int64, string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := open(t, testLimits)
+	d := opened(t, testLimits)
 	uses := append([]string{}, q.Uses...)
 	for _, c := range w.Columns {
 		uses = append(uses, sparksql.WithCalled(c.Macro)...)
@@ -163,7 +163,7 @@ func TestCopyNumbersRowsInOrder(t *testing.T) {
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "in.parquet"), filepath.Join(dir, "out.parquet")
 	parquet(t, in, "SELECT i AS _seq, i AS _timestamp, CAST(i AS INTEGER) AS a FROM range(600000) r(i)")
-	d := open(t, testLimits)
+	d := opened(t, testLimits)
 	lock(t, d, in, out)
 	if err := d.AddTable(ctx, Table{Name: "t", Columns: []Column{{Name: "a", Type: "INTEGER"}}, Files: []File{{Path: in}}}); err != nil {
 		t.Fatal(err)

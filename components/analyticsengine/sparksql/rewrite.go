@@ -9,25 +9,27 @@ import (
 type Rewritten struct {
 	SQL string
 	// Uses names the macros and functions of this package that the text calls, and before each those that it calls itself.
-	Uses  []string
-	marks []mark
+	Uses []string
+	// Marks say where pieces of SQL stand in the script, by rising offset.
+	Marks []Mark
 }
 
-type mark struct {
-	offset int
-	pos    Pos
+// Mark says that the text of SQL from Offset on stands at Pos in the script.
+type Mark struct {
+	Offset int
+	Pos    Pos
 }
 
 // At gives the place in the script of an offset in SQL.
 func (r *Rewritten) At(offset int) Pos {
-	i := sort.Search(len(r.marks), func(i int) bool { return r.marks[i].offset > offset })
+	i := sort.Search(len(r.Marks), func(i int) bool { return r.Marks[i].Offset > offset })
 	if i == 0 {
-		if len(r.marks) == 0 {
+		if len(r.Marks) == 0 {
 			return Pos{Line: 1, Column: 1}
 		}
-		return r.marks[0].pos
+		return r.Marks[0].Pos
 	}
-	return r.marks[i-1].pos
+	return r.Marks[i-1].Pos
 }
 
 // Insertion is a text to be put into a Rewritten before an offset.
@@ -44,16 +46,16 @@ func (r *Rewritten) With(ins []Insertion) *Rewritten {
 	var b strings.Builder
 	last, m := 0, 0
 	for _, in := range ins {
-		for m < len(r.marks) && r.marks[m].offset <= in.Offset {
-			out.marks = append(out.marks, mark{r.marks[m].offset + b.Len() - last, r.marks[m].pos})
+		for m < len(r.Marks) && r.Marks[m].Offset <= in.Offset {
+			out.Marks = append(out.Marks, Mark{r.Marks[m].Offset + b.Len() - last, r.Marks[m].Pos})
 			m++
 		}
 		b.WriteString(r.SQL[last:in.Offset])
 		b.WriteString(in.Text)
 		last = in.Offset
 	}
-	for ; m < len(r.marks); m++ {
-		out.marks = append(out.marks, mark{r.marks[m].offset + b.Len() - last, r.marks[m].pos})
+	for ; m < len(r.Marks); m++ {
+		out.Marks = append(out.Marks, Mark{r.Marks[m].Offset + b.Len() - last, r.Marks[m].Pos})
 	}
 	b.WriteString(r.SQL[last:])
 	out.SQL = b.String()
@@ -89,7 +91,7 @@ func (q *Query) Rewrite() (*Rewritten, error) {
 	if err := w.seq(nodes, scopeQuery); err != nil {
 		return nil, err
 	}
-	return &Rewritten{SQL: w.b.String(), Uses: w.uses, marks: w.marks}, nil
+	return &Rewritten{SQL: w.b.String(), Uses: w.uses, Marks: w.marks}, nil
 }
 
 // node is a token, or a group in parentheses.
@@ -160,7 +162,7 @@ const (
 type writer struct {
 	source string
 	b      strings.Builder
-	marks  []mark
+	marks  []Mark
 	seen   map[string]bool
 	uses   []string
 	// depth counts macros around the present place.
@@ -172,7 +174,7 @@ func (w *writer) put(p Pos, text string) {
 	if w.b.Len() > 0 {
 		w.b.WriteByte(' ')
 	}
-	w.marks = append(w.marks, mark{w.b.Len(), p})
+	w.marks = append(w.marks, Mark{w.b.Len(), p})
 	w.b.WriteString(text)
 }
 
