@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"carbonado.dev/carbonado/runtime/component"
 	"carbonado.dev/carbonado/runtime/deploy"
 	"carbonado.dev/sdk/cause"
 	commonv1 "carbonado.dev/sdk/proto/carbonado/common/v1"
@@ -116,6 +117,9 @@ type ComponentDetail struct {
 	Verbs      []string    `json:"verbs"`
 	// Config is the effective configuration as JSON, secrets as "***".
 	Config json.RawMessage `json:"config,omitempty"`
+	// Limits bound the running process's use of the machine, Confinement what it gets at; empty without a process.
+	Limits      []component.Measure `json:"limits"`
+	Confinement []component.Measure `json:"confinement"`
 }
 
 // Reference is one entry under `requires` and what it is wired to.

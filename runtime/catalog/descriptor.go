@@ -49,8 +49,10 @@ type raw struct {
 		Memory string  `json:"memory"`
 		CPU    float64 `json:"cpu"`
 		Files  int64   `json:"files"`
+		Procs  int64   `json:"processes"`
 	} `json:"resources"`
-	Restart struct {
+	Watchdog string `json:"watchdog"`
+	Restart  struct {
 		Budget int    `json:"budget"`
 		Per    string `json:"per"`
 	} `json:"restart"`
@@ -144,7 +146,11 @@ func (b *builder) build(r *raw) *component.Descriptor {
 		Restart: component.Restart{Budget: r.Restart.Budget, Per: b.duration(r.Restart.Per, "restart", "per")},
 		Resources: component.Resources{
 			Memory: b.bytes(r.Resources.Memory), CPU: int64(r.Resources.CPU*1000 + 0.5), Files: r.Resources.Files,
+			Processes: r.Resources.Procs,
 		},
+	}
+	if r.Watchdog != "" {
+		d.Watchdog = b.duration(r.Watchdog, "watchdog")
 	}
 	b.services(r, d)
 	b.parts(r, d)

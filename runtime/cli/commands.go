@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"carbonado.dev/carbonado/runtime/admin"
+	"carbonado.dev/carbonado/runtime/component"
 	"carbonado.dev/carbonado/runtime/plan/inputs"
 )
 
@@ -164,8 +165,17 @@ func (a *app) componentShow(cmd *cobra.Command, args []string) error {
 		if len(d.Config) > 0 {
 			fmt.Fprintf(w, "  config %s\n", d.Config)
 		}
+		measureLines(w, "limits", d.Limits)
+		measureLines(w, "confinement", d.Confinement)
 		causeLines(w, "  ", c.Cause)
 	})
+}
+
+// measureLines prints what bounds a component, each measure on a line.
+func measureLines(w io.Writer, title string, list []component.Measure) {
+	for _, m := range list {
+		fmt.Fprintf(w, "  %s %s\n", title, m.Line())
+	}
 }
 
 func (a *app) historyCommand() *cobra.Command {

@@ -27,6 +27,8 @@ type Descriptor struct {
 	StartLevel int
 	Resources  Resources
 	Restart    Restart
+	// Watchdog is how long the process may give no sign of life before it is replaced; 0 is the supervisor's default.
+	Watchdog time.Duration
 	// Privileges the component asks for, for example "tls.server".
 	Privileges []string
 	// Required: the host stops if this component cannot run.
@@ -139,6 +141,8 @@ type Resources struct {
 	CPU int64
 	// Files that may be open at once.
 	Files int64
+	// Processes and threads at once.
+	Processes int64
 }
 
 // Restart is the restart budget: so many crashes per so much time.

@@ -1,6 +1,9 @@
 package component
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // ResultKind names why a process ended.
 type ResultKind uint8
@@ -28,7 +31,7 @@ const (
 
 var resultNames = map[ResultKind]string{
 	ResultNone: "none", ResultOK: "ok", ResultExit: "exit-code", ResultSignal: "signal", ResultWatchdog: "watchdog",
-	ResultStartTimeout: "start-timeout", ResultOutOfMemory: "out-of-memory", ResultOperator: "operator",
+	ResultStartTimeout: "start-timeout", ResultOutOfMemory: "out of memory", ResultOperator: "operator",
 	ResultReplaced: "replaced",
 }
 
@@ -45,7 +48,7 @@ func (k ResultKind) MarshalText() ([]byte, error) { return []byte(k.String()), n
 // UnmarshalText reads a kind's name.
 func (k *ResultKind) UnmarshalText(text []byte) error {
 	for v, n := range resultNames {
-		if n == string(text) {
+		if n == strings.ReplaceAll(string(text), "out-of-memory", "out of memory") { // as the first release wrote it
 			*k = v
 			return nil
 		}

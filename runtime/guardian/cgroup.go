@@ -11,16 +11,22 @@ import (
 	"strconv"
 	"strings"
 
+	"carbonado.dev/carbonado/runtime/launch"
+
 	"golang.org/x/sys/unix"
 )
 
 // cgroups makes a control group for each component where a cgroup v2 hierarchy lets us: such a group ends whole, whatever
-// its processes did to leave their process group. The zero value makes none. Groups are used for ending, not for limits.
+// its processes did to leave their process group, and is bounded where the controllers were delegated. The zero value makes none.
 type cgroups struct {
 	root string // ours, below the guardian's own group; empty if there are none
 	off  bool   // no more are made
 	next int
-	dead []string // groups that could not be removed yet, because the system had not finished with their processes
+	own  string
+	// leaf is where the guardian itself lives once controllers bound the groups; controllers are those.
+	leaf        string
+	controllers []string
+	dead        []string // groups that could not be removed yet, because the system had not finished with their processes
 }
 
 // newCgroups finds the guardian's own cgroup v2 and makes a group in it. It returns the zero value where that can't be done.
@@ -38,7 +44,9 @@ func newCgroups() cgroups {
 		os.Remove(root)
 		return cgroups{}
 	}
-	return cgroups{root: root}
+	c := cgroups{root: root, own: own}
+	c.delegate()
+	return c
 }
 
 // groupPrefix begins the name of every guardian's group; its pid and a random number follow.
@@ -110,7 +118,7 @@ func cgroupFolder(mountinfo, groups string) (string, error) {
 }
 
 // add makes a group for a process about to be forked and opens it for CLONE_INTO_CGROUP. Without cgroups it returns "", -1.
-func (c *cgroups) add(name string) (folder string, fd int, err error) {
+func (c *cgroups) add(name string, l launch.Limits) (folder string, fd int, err error) {
 	if c.root == "" || c.off {
 		return "", -1, nil
 	}
@@ -119,6 +127,7 @@ func (c *cgroups) add(name string) (folder string, fd int, err error) {
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		return "", -1, err
 	}
+	c.bound(folder, l)
 	fd, err = unix.Open(folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		os.Remove(folder)
@@ -160,4 +169,5 @@ func (c *cgroups) close() {
 	}
 	c.kill(c.root)
 	removeTree(c.root)
+	c.undelegate()
 }

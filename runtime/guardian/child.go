@@ -19,6 +19,8 @@ type child struct {
 	name    string
 	started time.Time
 	cgroup  string
+	// Controllers that bound it in its group, for example memory.
+	controllers []string
 	// Read ends of its pipes: held here too, so that a kernel's end does not break the component's output.
 	stdout, stderr int
 	// Write end of its lifeline.
@@ -87,7 +89,7 @@ func (g *guardian) start(o *Order, exe int) (_ *child, err error) {
 		files = append(files, uintptr(l.fd))
 	}
 
-	folder, group, err := g.cgroups.add(o.Name)
+	folder, group, err := g.cgroups.add(o.Name, o.Limits)
 	if err != nil {
 		g.logf("control groups are given up: %v", err)
 		g.cgroups.off = true
@@ -127,7 +129,9 @@ func (g *guardian) start(o *Order, exe int) (_ *child, err error) {
 		g.cgroups.remove(folder)
 		return fail(fmt.Errorf("fork: %w", err))
 	}
-	c.cgroup = folder
+	if c.cgroup = folder; folder != "" {
+		c.controllers = g.cgroups.controllers
+	}
 	g.children[c.pid] = c
 	return c, nil
 }
@@ -198,7 +202,7 @@ func (g *guardian) reap() {
 		exit.Started, exit.At = c.started, time.Now()
 		exit.Ours = exit.Signal != 0 && exit.Signal == c.sent
 		if exit.Signal == unix.SIGKILL && !exit.Ours {
-			exit.OutOfMemory = g.oom.chose(pid)
+			exit.OutOfMemory = g.oom.chose(pid) || groupRanOut(c.cgroup)
 		}
 		delete(g.children, pid)
 		g.cgroups.remove(c.cgroup)

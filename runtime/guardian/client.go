@@ -159,10 +159,12 @@ func (c *Client) take(r reply, fds []int) {
 	case r.PID <= 0 || r.Error != "":
 	case len(fds) == 2:
 		a.fds, a.process = nil, newProcess(c, r.PID, fds[0], fds[1])
+		a.process.Grouped, a.process.Controllers = r.Grouped, r.Controllers
 		c.processes[r.PID] = a.process
 	case len(fds) == 3 && r.Heir != nil:
 		a.fds, a.process = nil, newProcess(c, r.PID, fds[0], fds[1])
 		a.process.inherit(*r.Heir, fds[2])
+		a.process.Grouped, a.process.Controllers = r.Grouped, r.Controllers
 		if r.Exit != nil {
 			a.process.finish(*r.Exit)
 		} else {

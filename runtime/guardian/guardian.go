@@ -313,6 +313,7 @@ func (g *guardian) answer(in incoming) {
 		var c *child
 		if c, err = g.start(in.Order, in.fds[0]); err == nil {
 			r.PID, fds = c.pid, []int{c.stdout, c.stderr}
+			r.Grouped, r.Controllers = c.cgroup != "", c.controllers
 		}
 	case in.Op == opSignal:
 		err = g.signal(in.PID, in.Signal)
@@ -330,6 +331,7 @@ func (g *guardian) answer(in incoming) {
 		var c *child
 		if c, fds, err = g.adopt(in.PID); err == nil {
 			r.PID, r.Exit = in.PID, c.exit
+			r.Grouped, r.Controllers = c.cgroup != "", c.controllers
 			r.Heir = &heir{Name: c.name, Record: c.record, Started: c.started, Lost: c.lost}
 			c.lost = 0
 		}

@@ -23,6 +23,11 @@ type Process struct {
 	Lost       int64
 	Executable *os.File
 
+	// Grouped: it has a control group of its own, which ends whole. Controllers are those that bound it there: cpu, memory, pids.
+	// Without them its bounds are rlimits.
+	Grouped     bool
+	Controllers []string
+
 	client *Client
 	done   chan struct{}
 	exit   Exit // written before done is closed

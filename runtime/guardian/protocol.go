@@ -64,8 +64,11 @@ type reply struct {
 	Address string        `json:"address,omitempty"`
 	PID     int           `json:"pid,omitempty"`
 	Exit    *Exit         `json:"exit,omitempty"`
-	Estate  *Estate       `json:"estate,omitempty"`
-	Heir    *heir         `json:"heir,omitempty"`
+	// Of a start: whether the process has a control group of its own, and what bounds it there.
+	Grouped     bool     `json:"grouped,omitempty"`
+	Controllers []string `json:"controllers,omitempty"`
+	Estate      *Estate  `json:"estate,omitempty"`
+	Heir        *heir    `json:"heir,omitempty"`
 }
 
 // Estate is what a kernel finds that is not the guardian's first.

@@ -38,10 +38,11 @@ type host struct {
 	generations map[string]uint64
 	keys        map[string][]byte
 	addresses   map[string]string
+	instances   map[string]*supervisor.Instance // the newest of each component
 }
 
 func newHost(k *Kernel) *host {
-	return &host{k: k, generations: map[string]uint64{}, keys: map[string][]byte{}, addresses: map[string]string{}}
+	return &host{k: k, generations: map[string]uint64{}, keys: map[string][]byte{}, addresses: map[string]string{}, instances: map[string]*supervisor.Instance{}}
 }
 
 // Generation grows with each start, over kernel runs too.
@@ -73,7 +74,7 @@ func (h *host) Launch(ctx context.Context, c *plan.Component, generation uint64)
 		Name: d.Name, Version: p.Version, Generation: generation,
 		Executable: filepath.Join(p.Dir, filepath.FromSlash(d.Executable)), Digest: digest,
 		PackageFolder: p.Dir, DataFolder: h.dataFolder(d.Name), Listeners: listeners,
-		MemoryLimit: d.Resources.Memory, Files: d.Resources.Files, Nice: niceOf(d), Env: map[string]string{},
+		MemoryLimit: d.Resources.Memory, Files: d.Resources.Files, Processes: d.Resources.Processes, CPU: d.Resources.CPU, Watchdog: d.Watchdog, Nice: niceOf(d), Env: map[string]string{},
 	}
 	if tz := os.Getenv("TZ"); tz != "" {
 		spec.Env["TZ"] = tz
@@ -82,7 +83,17 @@ func (h *host) Launch(ctx context.Context, c *plan.Component, generation uint64)
 	if err != nil {
 		return nil, err
 	}
+	h.mu.Lock()
+	h.instances[d.Name] = inst
+	h.mu.Unlock()
 	return inst, nil
+}
+
+// instance is the newest process of a component, dead or alive; nil if there was none.
+func (h *host) instance(name string) *supervisor.Instance {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.instances[name]
 }
 
 // niceOf puts what asks for little of a core behind what ingests: `resources.cpu` below a whole core is nice 10.

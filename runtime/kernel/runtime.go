@@ -90,6 +90,10 @@ func (k *Kernel) Component(_ context.Context, name string) (admin.Component, err
 	p := v.Planned.Package
 	detail := &admin.ComponentDetail{
 		Generation: v.Generation, Since: v.Since.UTC(), Package: p.Dir, Provides: []string{}, Requires: []admin.Reference{}, Deploys: []string{}, Verbs: []string{},
+		Limits: []component.Measure{}, Confinement: []component.Measure{},
+	}
+	if i := k.host.instance(name); i != nil && v.Pid > 0 {
+		detail.Limits = i.Limits()
 	}
 	if v.Last.Kind != component.ResultNone {
 		detail.LastResult = v.Last.String()

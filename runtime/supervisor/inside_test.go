@@ -10,10 +10,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"carbonado.dev/carbonado/runtime/component"
 	"carbonado.dev/carbonado/runtime/digest"
+	"carbonado.dev/carbonado/runtime/guardian"
+
 	"pgregory.net/rapid"
 )
 
@@ -183,6 +187,60 @@ func TestAllowanceOfLines(t *testing.T) {
 	<-o.done
 	if tail, hungry := o.last(); logged != 0 || left != 1 || !hungry || len(tail) != 1 {
 		t.Errorf("%d logged, %d left out, tail %q", logged, left, tail)
+	}
+}
+
+func TestCase66LastWordsOfThoseWhoseMemoryRanOut(t *testing.T) {
+	for _, c := range []struct {
+		words      string
+		said, last bool
+	}{
+		{"fatal error: runtime: out of memory", true, true},
+		{"fatal error: runtime: cannot allocate memory", true, true},
+		{"# There is insufficient memory for the Java Runtime Environment to continue.", true, true},
+		{"Exception in thread \"main\" java.lang.OutOfMemoryError: Java heap space", true, false},
+		{"terminate called after throwing an instance of 'std::bad_alloc'", true, true},
+		{"memory allocation of 1048576 bytes failed", true, true},
+		{"==7==ERROR: ThreadSanitizer failed to allocate 0x1000 bytes", true, true},
+		{"_duckdb.OutOfMemoryException: Out of Memory Error: failed to allocate data of size 1 GiB", true, false},
+		{"fork/exec: Cannot allocate memory", true, false},
+		{"fatal error: concurrent map writes", false, false},
+		{"a write of 12 bytes failed", false, false},
+	} {
+		if said, last := saysOutOfMemory([]byte(c.words)); said != c.said || last != c.last {
+			t.Errorf("%q: said %t, last %t", c.words, said, last)
+		}
+	}
+	// What a process survives counts for its next lines only.
+	o := newOutput(func(line) {}, func(int64) {}, time.Now)
+	o.put(fromStderr, []byte("java.lang.OutOfMemoryError: Java heap space"), 0)
+	if _, hungry := o.last(); !hungry {
+		t.Error("it was its last word")
+	}
+	for range TailLines {
+		o.put(fromStderr, []byte("back at work"), 0)
+	}
+	if _, hungry := o.last(); hungry {
+		t.Error("it went on for long")
+	}
+	o.close()
+	<-o.done
+	for _, c := range []struct {
+		exit   guardian.Exit
+		hungry bool
+		want   component.ResultKind
+	}{
+		{guardian.Exit{Code: 2}, true, component.ResultOutOfMemory},
+		{guardian.Exit{Code: -1, Signal: syscall.SIGABRT}, true, component.ResultOutOfMemory},
+		{guardian.Exit{Code: -1, Signal: syscall.SIGKILL, OutOfMemory: true}, false, component.ResultOutOfMemory},
+		{guardian.Exit{Code: -1, Signal: syscall.SIGKILL}, true, component.ResultSignal},
+		{guardian.Exit{Code: -1, Signal: syscall.SIGABRT}, false, component.ResultSignal},
+		{guardian.Exit{Code: 5}, true, component.ResultExit},
+		{guardian.Exit{Code: 2}, false, component.ResultExit},
+	} {
+		if got := exitOf(c.exit, component.ResultNone, c.hungry).Result.Kind; got != c.want {
+			t.Errorf("%+v, hungry %t: %s", c.exit, c.hungry, got)
+		}
 	}
 }
 

@@ -24,9 +24,9 @@ import (
 // PingTimeout is the most that a sign of life may take. A loaded machine answers in milliseconds, one that swaps in seconds.
 const PingTimeout = 5 * time.Second
 
-// memoryExitCodes are those with which runtimes end after they have said that memory ran out: Go's, a JVM's with ExitOnOutOfMemoryError,
-// the sanitizers' (a component built with the race detector).
-var memoryExitCodes = []int{2, 3, 66}
+// memoryExitCodes are those with which runtimes end after they have said that memory ran out: a JVM's or Python's whose main thread
+// ended, Go's, a JVM's with ExitOnOutOfMemoryError, the sanitizers' (a component built with the race detector).
+var memoryExitCodes = []int{1, 2, 3, 66}
 
 // Instance is one process. Safe for concurrent use.
 type Instance struct {
@@ -245,7 +245,7 @@ func exitOf(e guardian.Exit, asked component.ResultKind, hungry bool) Exit {
 	switch {
 	case asked != component.ResultNone:
 		r.Kind = asked
-	case e.OutOfMemory, hungry && slices.Contains(memoryExitCodes, e.Code):
+	case e.OutOfMemory, hungry && (e.Signal == syscall.SIGABRT || e.Signal == 0 && slices.Contains(memoryExitCodes, e.Code)):
 		r.Kind = component.ResultOutOfMemory
 	case e.Signal != 0:
 		r.Kind = component.ResultSignal

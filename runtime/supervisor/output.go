@@ -58,7 +58,10 @@ type output struct {
 	closed  bool
 	tail    [TailLines][]byte
 	tailed  int // lines ever put in tail
-	hungry  bool
+	// starved: the process said that memory ran out, in words that no process survives. hungry is the number of lines put in tail
+	// when it said so in words that a process may survive; 0 is never.
+	starved bool
+	hungry  int
 }
 
 func newOutput(emit func(line), lost func(int64), now func() time.Time) *output {
@@ -75,8 +78,12 @@ func (o *output) put(from stream, text []byte, cut int) {
 	slot := &o.tail[o.tailed%TailLines]
 	*slot = append((*slot)[:0], text[:min(len(text), tailLineMost)]...)
 	o.tailed++
-	if from == fromStderr && saysOutOfMemory(text) {
-		o.hungry = true
+	if from != fromStdout {
+		said, last := saysOutOfMemory(text)
+		o.starved = o.starved || last
+		if said {
+			o.hungry = o.tailed
+		}
 	}
 	if o.closed || len(o.queue) >= queueLines || o.bytes+len(text) > queueBytes || !o.allowed() {
 		o.dropped++
@@ -137,15 +144,36 @@ func (o *output) last() (lines []string, outOfMemory bool) {
 	for i := max(0, o.tailed-TailLines); i < o.tailed; i++ {
 		lines = append(lines, strings.ToValidUTF8(string(o.tail[i%TailLines]), "?"))
 	}
-	return lines, o.hungry
+	return lines, o.starved || (o.hungry > 0 && o.tailed-o.hungry < TailLines)
 }
 
-// saysOutOfMemory recognises what the Go runtime, the JVM and the sanitizers print before they give up.
-func saysOutOfMemory(text []byte) bool {
-	if bytes.HasPrefix(text, []byte("fatal error: ")) {
-		return bytes.Contains(text, []byte("out of memory")) || bytes.Contains(text, []byte("cannot allocate memory"))
+// dyingWords are what runtimes print when memory ran out and they end: the JVM of its own memory, C++ and with it DuckDB, the
+// sanitizers.
+var dyingWords = [][]byte{
+	[]byte("insufficient memory for the Java Runtime Environment"), []byte("instance of 'std::bad_alloc'"),
+	[]byte("Sanitizer failed to allocate"),
+}
+
+// saysOutOfMemory recognises what runtimes print when memory has run out. last: the process ends of it; otherwise it may have gone on.
+func saysOutOfMemory(text []byte) (said, last bool) {
+	if bytes.HasPrefix(text, []byte("fatal error: ")) { // Go
+		last = bytes.Contains(text, []byte("out of memory")) || bytes.Contains(text, []byte("cannot allocate memory"))
+		return last, last
 	}
-	return bytes.Contains(text, []byte("java.lang.OutOfMemoryError")) || bytes.Contains(text, []byte("Sanitizer failed to allocate"))
+	if bytes.HasPrefix(text, []byte("memory allocation of ")) && bytes.HasSuffix(text, []byte(" bytes failed")) { // Rust
+		return true, true
+	}
+	for _, words := range dyingWords {
+		if bytes.Contains(text, words) {
+			return true, true
+		}
+	}
+	for _, words := range []string{"java.lang.OutOfMemoryError", "MemoryError", "Out of Memory Error", "Cannot allocate memory", "cannot allocate memory"} {
+		if bytes.Contains(text, []byte(words)) { // Java, Python, DuckDB, the C library's ENOMEM
+			return true, false
+		}
+	}
+	return false, false
 }
 
 // readLines calls take for each line of r until r ends. A line longer than lineMost is cut; cut is the number of bytes left out. text is

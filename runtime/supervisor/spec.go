@@ -37,6 +37,13 @@ type Spec struct {
 	MemoryLimit int64
 	// Files that may be open at once; 0 is DefaultFiles.
 	Files int64
+	// Processes and threads at once; 0 is DefaultProcesses.
+	Processes int64
+	// CPU in thousandths of a core; 0 is no limit.
+	CPU int64
+	// Watchdog is how long the process may give no sign of life before it is ended with component.ResultWatchdog; 0 is
+	// DefaultWatchdog, a negative one is for ever.
+	Watchdog time.Duration
 	// Nice is added to the scheduling niceness, 0 to 19.
 	Nice int
 	// Env adds to the environment. Only names of AllowedEnv are accepted.

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,8 @@ import (
 const (
 	// DefaultFiles is the number of descriptors of a component whose descriptor names none.
 	DefaultFiles = 4096
+	// DefaultProcesses is the number of processes and threads of a component whose descriptor names none.
+	DefaultProcesses = 1024
 	// TailLines is how many of the last lines of output an Exit keeps.
 	TailLines = 40
 	// oomScore makes the system choose components before guardian and kernel when memory runs out.
@@ -212,6 +215,7 @@ func (s *Supervisor) shake(ctx context.Context, i *Instance, executable *os.File
 			s.instances[i] = struct{}{}
 			s.events.put(Event{Kind: Started, Instance: i, At: time.Now()})
 			s.work.Go(func() { s.watch(i, client) })
+			s.work.Go(func() { s.guard(i) })
 		}
 		s.mu.Unlock()
 	}
@@ -399,9 +403,19 @@ func (s Spec) complete() (Spec, error) {
 	if s.Files <= 0 {
 		s.Files = DefaultFiles
 	}
+	if s.Processes <= 0 {
+		s.Processes = DefaultProcesses
+	}
+	if s.Watchdog == 0 {
+		s.Watchdog = DefaultWatchdog
+	}
 	derived := launch.Limits{
 		Files: uint64(s.Files), Data: max(dataLeast, dataFactor*uint64(s.MemoryLimit)), Nice: s.Nice, OOMScore: oomScore,
+		Processes: uint64(s.Processes), Memory: uint64(s.MemoryLimit), CPU: uint64(max(0, s.CPU)),
 	}
+	s.Limits.Processes = cmp.Or(s.Limits.Processes, derived.Processes)
+	s.Limits.Memory = cmp.Or(s.Limits.Memory, derived.Memory)
+	s.Limits.CPU = cmp.Or(s.Limits.CPU, derived.CPU)
 	if s.Limits.Files == 0 {
 		s.Limits.Files = derived.Files
 	}

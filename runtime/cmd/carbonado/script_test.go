@@ -31,6 +31,8 @@ import (
 //	kill9 NAME           kill -9 of a component's process, of "kernel" or of "guardian"
 //	nothingleft          no process of the installation lives within five seconds
 //	eventually CMD …     runs a command until it succeeds; `eventually -match REGEXP CMD …` until its output matches
+//	freeze NAME          SIGSTOP to a component's process
+//	ended FILE           waits until the process whose number is the file's last word has ended
 //	count TABLE N        waits until a query counts N rows
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -39,7 +41,8 @@ func TestScripts(t *testing.T) {
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server": cmdServer, "serverfails": cmdServerFails, "stopserver": cmdStopServer, "kill9": cmdKill9,
-			"nothingleft": cmdNothingLeft, "eventually": cmdEventually, "carbonado": cmdCarbonado,
+			"nothingleft": cmdNothingLeft, "eventually": cmdEventually, "freeze": cmdFreeze, "ended": cmdEnded,
+			"carbonado": cmdCarbonado,
 		},
 	})
 }
@@ -262,6 +265,24 @@ func cmdKill9(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		l.server = nil
 	}
+}
+
+// cmdFreeze stops a component's process as SIGSTOP does: it lives and answers nothing.
+func cmdFreeze(ts *testscript.TestScript, neg bool, args []string) {
+	l := labOf(ts)
+	l.remember(ts)
+	if l.pids[args[0]] == 0 {
+		ts.Fatalf("no process of %s", args[0])
+	}
+	ts.Check(syscall.Kill(l.pids[args[0]], syscall.SIGSTOP))
+}
+
+// cmdEnded waits until the process whose number is the last word of a file is no more.
+func cmdEnded(ts *testscript.TestScript, neg bool, args []string) {
+	words := strings.Fields(ts.ReadFile(args[0]))
+	pid, err := strconv.Atoi(words[len(words)-1])
+	ts.Check(err)
+	wait(ts, "process "+strconv.Itoa(pid)+" to end", func() bool { return syscall.Kill(pid, 0) != nil || zombie(pid) })
 }
 
 func cmdNothingLeft(ts *testscript.TestScript, neg bool, args []string) { labOf(ts).nothingLeft(ts) }
