@@ -23,8 +23,33 @@ const (
 // with the rooms that were added since in their places; the guardian, which runs above all, is imported from below the
 // supervisor, because the supervisor asks it to fork.
 var rooms = []string{
-	"cmd", "cli", "pluginkit", "kernel", "admin", "gateway", "reconcile", "dropins", "deploy", "depsync", "cluster", "supervisor", "guardian", "launch",
-	"registry", "plan", "catalog", "trust", "profile", "config", "component", "tlskeys", "digest", "durable", "archive", "archtest",
+	"cmd",
+	"cli",
+	"pluginkit",
+	"kernel",
+	"admin",
+	"gateway",
+	"simulation",
+	"reconcile",
+	"dropins",
+	"deploy",
+	"depsync",
+	"cluster",
+	"supervisor",
+	"guardian",
+	"launch",
+	"registry",
+	"plan",
+	"catalog",
+	"trust",
+	"profile",
+	"config",
+	"component",
+	"tlskeys",
+	"digest",
+	"durable",
+	"archive",
+	"archtest",
 }
 
 // cgo are import paths that need a C compiler, beside "C" itself.

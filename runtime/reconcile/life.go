@@ -258,7 +258,9 @@ func (u *unit) stop(ctx context.Context, kind component.ResultKind, reason, acto
 	if comesBack {
 		u.r.Registry.Suspend(u.name, u.generation())
 	} else {
-		u.r.leave(ctx, u.name, true)
+		leaving, cancel := whileAlive(ctx, u.process)
+		u.r.leave(leaving, u.name, true)
+		cancel()
 		defer u.r.leave(ctx, u.name, false)
 	}
 	u.move(component.Draining, reason, actor, nil)
@@ -276,6 +278,19 @@ func (u *unit) stop(ctx context.Context, kind component.ResultKind, reason, acto
 	u.last, u.tail = exit.Result, exit.Tail
 	u.mu.Unlock()
 	u.move(component.Resolved, reason, actor, nil)
+}
+
+// whileAlive gives a context that ends with the process too: nobody waits on behalf of a dead one.
+func whileAlive(ctx context.Context, p Process) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-p.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // leave marks a component as going, which stops those that need it, and waits for them.
@@ -299,6 +314,9 @@ func (r *Reconciler) leave(ctx context.Context, name string, on bool) {
 				continue
 			}
 			if s, _ := u.machine.State(); s.Live() && u.needs(name) {
+				if s == component.Starting {
+					u.callOff()
+				}
 				return false
 			}
 		}

@@ -149,12 +149,7 @@ func (r *Reconciler) Apply(p *plan.Plan) {
 		u := r.units[c.Name]
 		if u == nil {
 			u = r.newUnit(c)
-			r.units[c.Name] = u
-			r.wg.Add(1)
-			go func() {
-				defer r.wg.Done()
-				u.run(r.ctx)
-			}()
+			r.add(u)
 		}
 		u.setPlanned(c)
 	}
@@ -163,6 +158,30 @@ func (r *Reconciler) Apply(p *plan.Plan) {
 			u.setPlanned(nil)
 		}
 	}
+}
+
+// add starts a unit. Called under mu.
+func (r *Reconciler) add(u *unit) {
+	r.units[u.name] = u
+	r.wg.Add(1)
+	go func() {
+		defer r.wg.Done()
+		u.run(r.ctx)
+	}()
+}
+
+// renew puts a new unit in the place of one that is uninstalled and whose package is back.
+func (r *Reconciler) renew(u *unit) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u.mu.Lock()
+	c := u.planned
+	u.mu.Unlock()
+	if r.stopping || c == nil || r.units[u.name] != u {
+		return
+	}
+	u.over = true
+	r.add(r.newUnit(c))
 }
 
 // Plan is the plan in force.

@@ -38,6 +38,7 @@ type unit struct {
 	restarts  supervisor.Restarts
 	process   Process
 	wiring    *wiring
+	over      bool // another unit has taken this one's place
 	unwatch   context.CancelFunc
 	watchDone chan struct{}
 	retryAt   time.Time
@@ -75,6 +76,9 @@ func (r *Reconciler) newUnit(c *plan.Component) *unit {
 func (u *unit) setPlanned(c *plan.Component) {
 	u.mu.Lock()
 	u.planned = c
+	if c == nil {
+		u.held = false // the operator's word was about the package that is gone
+	}
 	u.mu.Unlock()
 	u.kick()
 }
@@ -88,6 +92,15 @@ func (u *unit) request(o order) {
 	}
 	u.mu.Unlock()
 	u.kick()
+}
+
+// callOff ends a start under way.
+func (u *unit) callOff() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.cancel != nil {
+		u.cancel()
+	}
 }
 
 func (u *unit) kick() {
@@ -113,6 +126,9 @@ func (u *unit) run(ctx context.Context) {
 		u.busy = false
 		u.mu.Unlock()
 		u.r.touch()
+		if u.over {
+			return
+		}
 		var done <-chan struct{}
 		if u.process != nil {
 			done = u.process.Done()
@@ -170,14 +186,20 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 		return false, idle
 	case component.Resolved:
 		if !want {
+			u.r.Registry.WithdrawProvider(u.name) // what was kept for a successor that is not wanted any more
 			u.setCause(why)
-			if o.kind == orderShutdown || u.isHeld() {
+			switch {
+			case u.uninstalled():
+				u.move(component.Uninstalled, "its package is gone", "kernel", nil)
+				return true, 0
+			case o.kind == orderShutdown || u.isHeld():
 				return false, idle
 			}
 			u.move(component.Installed, text(why), "kernel", why)
 			return true, 0
 		}
 		if missing := u.missing(); missing != nil {
+			u.r.Registry.WithdrawProvider(u.name)
 			u.waitSince = time.Now()
 			u.setCause(missing)
 			u.move(component.Waiting, missing.Text, "kernel", missing)
@@ -197,6 +219,11 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 			return false, max(WaitDeadline-time.Since(u.waitSince), time.Second)
 		}
 		return u.start(ctx, "what it waited for is there")
+	case component.Uninstalled:
+		if !u.uninstalled() {
+			u.r.renew(u) // this machine has ended: the package's return is another unit
+		}
+		return false, idle
 	case component.Active:
 		return u.active(ctx, o, want, why)
 	case component.Backoff:
@@ -253,6 +280,8 @@ func (u *unit) backoff(ctx context.Context, o order, want bool, why *component.C
 		return false, time.Until(u.retryAt)
 	}
 	if missing := u.missing(); missing != nil {
+		// It does not come back before what is missing does: its consumers don't wait for it.
+		u.r.Registry.WithdrawProvider(u.name)
 		u.waitSince = time.Now()
 		u.setCause(missing)
 		u.move(component.Waiting, missing.Text, "kernel", missing)
