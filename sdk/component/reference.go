@@ -52,6 +52,7 @@ type Bound struct {
 	props      map[string]string
 	ranking    int32
 	conn       *providerConn // nil while suspended
+	told       *controlv1.BindRequest
 	gone       bool
 	changed    chan struct{}
 }
@@ -421,7 +422,7 @@ func (rs *Refs) modify(req *controlv1.BindRequest) bool {
 		b.mu.Lock()
 		same := b.conn != nil && b.generation == req.Generation && b.conn.token == string(req.Token)
 		if same {
-			b.props, b.ranking = req.Properties, req.Ranking
+			b.props, b.ranking, b.told = req.Properties, req.Ranking, req
 		}
 		b.mu.Unlock()
 		if same {
@@ -436,7 +437,7 @@ func (b *Bound) swap(conn *providerConn, req *controlv1.BindRequest) (old *provi
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old, b.conn = b.conn, conn
-	b.generation, b.props, b.ranking = req.Generation, req.Properties, req.Ranking
+	b.generation, b.props, b.ranking, b.told = req.Generation, req.Properties, req.Ranking, req
 	close(b.changed)
 	b.changed = make(chan struct{})
 	return old

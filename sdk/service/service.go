@@ -146,6 +146,19 @@ func (s *Server) Revoke(token []byte) {
 	}
 }
 
+// Admissions are the present ones, as they were asked for.
+func (s *Server) Admissions() []*controlv1.AdmitRequest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*controlv1.AdmitRequest, 0, len(s.tokens))
+	for token, a := range s.tokens {
+		out = append(out, &controlv1.AdmitRequest{
+			Token: []byte(token), Consumer: a.consumer, Service: a.service, ConsumerPid: int32(a.pid), ConsumerUid: int32(a.uid),
+		})
+	}
+	return out
+}
+
 // authorize finds the caller's admission and ties the call's context to it.
 func (s *Server) authorize(ctx context.Context, fullMethod string) (context.Context, context.CancelFunc, error) {
 	var token string

@@ -83,6 +83,71 @@ func (Health) EnumDescriptor() ([]byte, []int) {
 	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{0}
 }
 
+type TakeOverResponse_Phase int32
+
+const (
+	TakeOverResponse_PHASE_UNSPECIFIED TakeOverResponse_Phase = 0
+	TakeOverResponse_PHASE_NEW         TakeOverResponse_Phase = 1
+	TakeOverResponse_PHASE_CONFIGURED  TakeOverResponse_Phase = 2
+	TakeOverResponse_PHASE_PREPARED    TakeOverResponse_Phase = 3
+	// It serves.
+	TakeOverResponse_PHASE_ACQUIRED TakeOverResponse_Phase = 4
+	TakeOverResponse_PHASE_DRAINED  TakeOverResponse_Phase = 5
+	TakeOverResponse_PHASE_RELEASED TakeOverResponse_Phase = 6
+	TakeOverResponse_PHASE_STOPPED  TakeOverResponse_Phase = 7
+)
+
+// Enum value maps for TakeOverResponse_Phase.
+var (
+	TakeOverResponse_Phase_name = map[int32]string{
+		0: "PHASE_UNSPECIFIED",
+		1: "PHASE_NEW",
+		2: "PHASE_CONFIGURED",
+		3: "PHASE_PREPARED",
+		4: "PHASE_ACQUIRED",
+		5: "PHASE_DRAINED",
+		6: "PHASE_RELEASED",
+		7: "PHASE_STOPPED",
+	}
+	TakeOverResponse_Phase_value = map[string]int32{
+		"PHASE_UNSPECIFIED": 0,
+		"PHASE_NEW":         1,
+		"PHASE_CONFIGURED":  2,
+		"PHASE_PREPARED":    3,
+		"PHASE_ACQUIRED":    4,
+		"PHASE_DRAINED":     5,
+		"PHASE_RELEASED":    6,
+		"PHASE_STOPPED":     7,
+	}
+)
+
+func (x TakeOverResponse_Phase) Enum() *TakeOverResponse_Phase {
+	p := new(TakeOverResponse_Phase)
+	*p = x
+	return p
+}
+
+func (x TakeOverResponse_Phase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TakeOverResponse_Phase) Descriptor() protoreflect.EnumDescriptor {
+	return file_carbonado_control_v1_control_proto_enumTypes[1].Descriptor()
+}
+
+func (TakeOverResponse_Phase) Type() protoreflect.EnumType {
+	return &file_carbonado_control_v1_control_proto_enumTypes[1]
+}
+
+func (x TakeOverResponse_Phase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TakeOverResponse_Phase.Descriptor instead.
+func (TakeOverResponse_Phase) EnumDescriptor() ([]byte, []int) {
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{26, 0}
+}
+
 type DeployResponse_State int32
 
 const (
@@ -120,11 +185,11 @@ func (x DeployResponse_State) String() string {
 }
 
 func (DeployResponse_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_carbonado_control_v1_control_proto_enumTypes[1].Descriptor()
+	return file_carbonado_control_v1_control_proto_enumTypes[2].Descriptor()
 }
 
 func (DeployResponse_State) Type() protoreflect.EnumType {
-	return &file_carbonado_control_v1_control_proto_enumTypes[1]
+	return &file_carbonado_control_v1_control_proto_enumTypes[2]
 }
 
 func (x DeployResponse_State) Number() protoreflect.EnumNumber {
@@ -133,7 +198,7 @@ func (x DeployResponse_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DeployResponse_State.Descriptor instead.
 func (DeployResponse_State) EnumDescriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{32, 0}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{35, 0}
 }
 
 type ConfigureRequest struct {
@@ -901,8 +966,13 @@ type BindRequest struct {
 	// 32 random bytes: metadata `carbonado-link-bin` of each call.
 	Token []byte `protobuf:"bytes,9,opt,name=token,proto3" json:"token,omitempty"`
 	// Peer that must be at the other end of a local socket.
-	ProviderPid   int32 `protobuf:"varint,10,opt,name=provider_pid,json=providerPid,proto3" json:"provider_pid,omitempty"`
-	ProviderUid   int32 `protobuf:"varint,11,opt,name=provider_uid,json=providerUid,proto3" json:"provider_uid,omitempty"`
+	ProviderPid int32 `protobuf:"varint,10,opt,name=provider_pid,json=providerPid,proto3" json:"provider_pid,omitempty"`
+	ProviderUid int32 `protobuf:"varint,11,opt,name=provider_uid,json=providerUid,proto3" json:"provider_uid,omitempty"`
+	// What a later kernel must know of the service to find it again: the provider's own number for it (ServicePublished.local_id), the
+	// contract's version, whether other nodes may use it.
+	LocalId       uint64 `protobuf:"varint,50,opt,name=local_id,json=localId,proto3" json:"local_id,omitempty"`
+	Version       string `protobuf:"bytes,51,opt,name=version,proto3" json:"version,omitempty"`
+	Exported      bool   `protobuf:"varint,52,opt,name=exported,proto3" json:"exported,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1012,6 +1082,27 @@ func (x *BindRequest) GetProviderUid() int32 {
 		return x.ProviderUid
 	}
 	return 0
+}
+
+func (x *BindRequest) GetLocalId() uint64 {
+	if x != nil {
+		return x.LocalId
+	}
+	return 0
+}
+
+func (x *BindRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *BindRequest) GetExported() bool {
+	if x != nil {
+		return x.Exported
+	}
+	return false
 }
 
 type BindResponse struct {
@@ -1455,6 +1546,208 @@ func (*WatchRequest) Descriptor() ([]byte, []int) {
 	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
+type TakeOverRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Version of the product that the new kernel belongs to.
+	ProductVersion string `protobuf:"bytes,1,opt,name=product_version,json=productVersion,proto3" json:"product_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *TakeOverRequest) Reset() {
+	*x = TakeOverRequest{}
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeOverRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeOverRequest) ProtoMessage() {}
+
+func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeOverRequest.ProtoReflect.Descriptor instead.
+func (*TakeOverRequest) Descriptor() ([]byte, []int) {
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *TakeOverRequest) GetProductVersion() string {
+	if x != nil {
+		return x.ProductVersion
+	}
+	return ""
+}
+
+type TakeOverResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Phase TakeOverResponse_Phase `protobuf:"varint,1,opt,name=phase,proto3,enum=carbonado.control.v1.TakeOverResponse_Phase" json:"phase,omitempty"`
+	// A life-cycle call of the earlier kernel has not returned yet.
+	Busy bool `protobuf:"varint,2,opt,name=busy,proto3" json:"busy,omitempty"`
+	// As Configure was told and has answered.
+	Name           string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Version        string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	Generation     uint64 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	ServiceAddress string `protobuf:"bytes,6,opt,name=service_address,json=serviceAddress,proto3" json:"service_address,omitempty"`
+	// Every provider that it holds, as the last Bind has said.
+	Bindings []*HeldBinding `protobuf:"bytes,7,rep,name=bindings,proto3" json:"bindings,omitempty"`
+	// Everybody who is let in on its service socket.
+	Admissions    []*AdmitRequest `protobuf:"bytes,8,rep,name=admissions,proto3" json:"admissions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeOverResponse) Reset() {
+	*x = TakeOverResponse{}
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeOverResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeOverResponse) ProtoMessage() {}
+
+func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeOverResponse.ProtoReflect.Descriptor instead.
+func (*TakeOverResponse) Descriptor() ([]byte, []int) {
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *TakeOverResponse) GetPhase() TakeOverResponse_Phase {
+	if x != nil {
+		return x.Phase
+	}
+	return TakeOverResponse_PHASE_UNSPECIFIED
+}
+
+func (x *TakeOverResponse) GetBusy() bool {
+	if x != nil {
+		return x.Busy
+	}
+	return false
+}
+
+func (x *TakeOverResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TakeOverResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *TakeOverResponse) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *TakeOverResponse) GetServiceAddress() string {
+	if x != nil {
+		return x.ServiceAddress
+	}
+	return ""
+}
+
+func (x *TakeOverResponse) GetBindings() []*HeldBinding {
+	if x != nil {
+		return x.Bindings
+	}
+	return nil
+}
+
+func (x *TakeOverResponse) GetAdmissions() []*AdmitRequest {
+	if x != nil {
+		return x.Admissions
+	}
+	return nil
+}
+
+type HeldBinding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Bind  *BindRequest           `protobuf:"bytes,1,opt,name=bind,proto3" json:"bind,omitempty"`
+	// It was suspended after that.
+	Suspended     bool `protobuf:"varint,2,opt,name=suspended,proto3" json:"suspended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeldBinding) Reset() {
+	*x = HeldBinding{}
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeldBinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeldBinding) ProtoMessage() {}
+
+func (x *HeldBinding) ProtoReflect() protoreflect.Message {
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeldBinding.ProtoReflect.Descriptor instead.
+func (*HeldBinding) Descriptor() ([]byte, []int) {
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *HeldBinding) GetBind() *BindRequest {
+	if x != nil {
+		return x.Bind
+	}
+	return nil
+}
+
+func (x *HeldBinding) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
+}
+
 type ComponentEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Event:
@@ -1470,7 +1763,7 @@ type ComponentEvent struct {
 
 func (x *ComponentEvent) Reset() {
 	*x = ComponentEvent{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[25]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1775,7 @@ func (x *ComponentEvent) String() string {
 func (*ComponentEvent) ProtoMessage() {}
 
 func (x *ComponentEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[25]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1788,7 @@ func (x *ComponentEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ComponentEvent.ProtoReflect.Descriptor instead.
 func (*ComponentEvent) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ComponentEvent) GetEvent() isComponentEvent_Event {
@@ -1586,7 +1879,7 @@ type ServicePublished struct {
 
 func (x *ServicePublished) Reset() {
 	*x = ServicePublished{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[26]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1891,7 @@ func (x *ServicePublished) String() string {
 func (*ServicePublished) ProtoMessage() {}
 
 func (x *ServicePublished) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[26]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1904,7 @@ func (x *ServicePublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServicePublished.ProtoReflect.Descriptor instead.
 func (*ServicePublished) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ServicePublished) GetLocalId() uint64 {
@@ -1665,7 +1958,7 @@ type ServiceWithdrawn struct {
 
 func (x *ServiceWithdrawn) Reset() {
 	*x = ServiceWithdrawn{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[27]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1970,7 @@ func (x *ServiceWithdrawn) String() string {
 func (*ServiceWithdrawn) ProtoMessage() {}
 
 func (x *ServiceWithdrawn) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[27]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1983,7 @@ func (x *ServiceWithdrawn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceWithdrawn.ProtoReflect.Descriptor instead.
 func (*ServiceWithdrawn) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ServiceWithdrawn) GetLocalId() uint64 {
@@ -1708,7 +2001,7 @@ type Synced struct {
 
 func (x *Synced) Reset() {
 	*x = Synced{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[28]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1720,7 +2013,7 @@ func (x *Synced) String() string {
 func (*Synced) ProtoMessage() {}
 
 func (x *Synced) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[28]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1733,7 +2026,7 @@ func (x *Synced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synced.ProtoReflect.Descriptor instead.
 func (*Synced) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 type HealthChanged struct {
@@ -1746,7 +2039,7 @@ type HealthChanged struct {
 
 func (x *HealthChanged) Reset() {
 	*x = HealthChanged{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[29]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1758,7 +2051,7 @@ func (x *HealthChanged) String() string {
 func (*HealthChanged) ProtoMessage() {}
 
 func (x *HealthChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[29]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1771,7 +2064,7 @@ func (x *HealthChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthChanged.ProtoReflect.Descriptor instead.
 func (*HealthChanged) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *HealthChanged) GetHealth() Health {
@@ -1806,7 +2099,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[30]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +2111,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[30]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +2124,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Artifact) GetPath() string {
@@ -1887,7 +2180,7 @@ type DeployRequest struct {
 
 func (x *DeployRequest) Reset() {
 	*x = DeployRequest{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[31]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +2192,7 @@ func (x *DeployRequest) String() string {
 func (*DeployRequest) ProtoMessage() {}
 
 func (x *DeployRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[31]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +2205,7 @@ func (x *DeployRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployRequest.ProtoReflect.Descriptor instead.
 func (*DeployRequest) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeployRequest) GetArtifact() *Artifact {
@@ -1944,7 +2237,7 @@ type DeployResponse struct {
 
 func (x *DeployResponse) Reset() {
 	*x = DeployResponse{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[32]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2249,7 @@ func (x *DeployResponse) String() string {
 func (*DeployResponse) ProtoMessage() {}
 
 func (x *DeployResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[32]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2262,7 @@ func (x *DeployResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployResponse.ProtoReflect.Descriptor instead.
 func (*DeployResponse) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DeployResponse) GetState() DeployResponse_State {
@@ -2064,7 +2357,7 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\x0eReleaseRequest\"\x11\n" +
 	"\x0fReleaseResponse\"\r\n" +
 	"\vStopRequest\"\x0e\n" +
-	"\fStopResponse\"\xc2\x03\n" +
+	"\fStopResponse\"\x93\x04\n" +
 	"\vBindRequest\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12\x1d\n" +
 	"\n" +
@@ -2082,7 +2375,10 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\x05token\x18\t \x01(\fR\x05token\x12!\n" +
 	"\fprovider_pid\x18\n" +
 	" \x01(\x05R\vproviderPid\x12!\n" +
-	"\fprovider_uid\x18\v \x01(\x05R\vproviderUid\x1a=\n" +
+	"\fprovider_uid\x18\v \x01(\x05R\vproviderUid\x12\x19\n" +
+	"\blocal_id\x182 \x01(\x04R\alocalId\x12\x18\n" +
+	"\aversion\x183 \x01(\tR\aversion\x12\x1a\n" +
+	"\bexported\x184 \x01(\bR\bexported\x1a=\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x0e\n" +
@@ -2107,7 +2403,34 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\rRevokeRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\fR\x05token\"\x10\n" +
 	"\x0eRevokeResponse\"\x0e\n" +
-	"\fWatchRequest\"\xa0\x02\n" +
+	"\fWatchRequest\":\n" +
+	"\x0fTakeOverRequest\x12'\n" +
+	"\x0fproduct_version\x18\x01 \x01(\tR\x0eproductVersion\"\x8c\x04\n" +
+	"\x10TakeOverResponse\x12B\n" +
+	"\x05phase\x18\x01 \x01(\x0e2,.carbonado.control.v1.TakeOverResponse.PhaseR\x05phase\x12\x12\n" +
+	"\x04busy\x18\x02 \x01(\bR\x04busy\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x05 \x01(\x04R\n" +
+	"generation\x12'\n" +
+	"\x0fservice_address\x18\x06 \x01(\tR\x0eserviceAddress\x12=\n" +
+	"\bbindings\x18\a \x03(\v2!.carbonado.control.v1.HeldBindingR\bbindings\x12B\n" +
+	"\n" +
+	"admissions\x18\b \x03(\v2\".carbonado.control.v1.AdmitRequestR\n" +
+	"admissions\"\xa5\x01\n" +
+	"\x05Phase\x12\x15\n" +
+	"\x11PHASE_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tPHASE_NEW\x10\x01\x12\x14\n" +
+	"\x10PHASE_CONFIGURED\x10\x02\x12\x12\n" +
+	"\x0ePHASE_PREPARED\x10\x03\x12\x12\n" +
+	"\x0ePHASE_ACQUIRED\x10\x04\x12\x11\n" +
+	"\rPHASE_DRAINED\x10\x05\x12\x12\n" +
+	"\x0ePHASE_RELEASED\x10\x06\x12\x11\n" +
+	"\rPHASE_STOPPED\x10\a\"b\n" +
+	"\vHeldBinding\x125\n" +
+	"\x04bind\x18\x01 \x01(\v2!.carbonado.control.v1.BindRequestR\x04bind\x12\x1c\n" +
+	"\tsuspended\x18\x02 \x01(\bR\tsuspended\"\xa0\x02\n" +
 	"\x0eComponentEvent\x12F\n" +
 	"\tpublished\x18\x01 \x01(\v2&.carbonado.control.v1.ServicePublishedH\x00R\tpublished\x12F\n" +
 	"\twithdrawn\x18\x02 \x01(\v2&.carbonado.control.v1.ServiceWithdrawnH\x00R\twithdrawn\x12=\n" +
@@ -2158,7 +2481,7 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\tHEALTH_OK\x10\x02\x12\x0f\n" +
 	"\vHEALTH_WARN\x10\x03\x12\"\n" +
 	"\x1eHEALTH_TEMPORARILY_UNAVAILABLE\x10\x04\x12\x13\n" +
-	"\x0fHEALTH_CRITICAL\x10\x052\xc6\b\n" +
+	"\x0fHEALTH_CRITICAL\x10\x052\xa6\t\n" +
 	"\tComponent\x12a\n" +
 	"\tConfigure\x12&.carbonado.control.v1.ConfigureRequest\x1a'.carbonado.control.v1.ConfigureResponse\"\x03\x90\x02\x02\x12[\n" +
 	"\aPrepare\x12$.carbonado.control.v1.PrepareRequest\x1a%.carbonado.control.v1.PrepareResponse\"\x03\x90\x02\x02\x12[\n" +
@@ -2171,7 +2494,8 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\x06Unbind\x12#.carbonado.control.v1.UnbindRequest\x1a$.carbonado.control.v1.UnbindResponse\"\x03\x90\x02\x02\x12U\n" +
 	"\x05Admit\x12\".carbonado.control.v1.AdmitRequest\x1a#.carbonado.control.v1.AdmitResponse\"\x03\x90\x02\x02\x12X\n" +
 	"\x06Revoke\x12#.carbonado.control.v1.RevokeRequest\x1a$.carbonado.control.v1.RevokeResponse\"\x03\x90\x02\x02\x12X\n" +
-	"\x05Watch\x12\".carbonado.control.v1.WatchRequest\x1a$.carbonado.control.v1.ComponentEvent\"\x03\x90\x02\x010\x012\xf6\x02\n" +
+	"\x05Watch\x12\".carbonado.control.v1.WatchRequest\x1a$.carbonado.control.v1.ComponentEvent\"\x03\x90\x02\x010\x01\x12^\n" +
+	"\bTakeOver\x12%.carbonado.control.v1.TakeOverRequest\x1a&.carbonado.control.v1.TakeOverResponse\"\x03\x90\x02\x012\xf6\x02\n" +
 	"\bDeployer\x12Z\n" +
 	"\bValidate\x12#.carbonado.control.v1.DeployRequest\x1a$.carbonado.control.v1.DeployResponse\"\x03\x90\x02\x01\x12X\n" +
 	"\x06Deploy\x12#.carbonado.control.v1.DeployRequest\x1a$.carbonado.control.v1.DeployResponse\"\x03\x90\x02\x02\x12X\n" +
@@ -2190,103 +2514,113 @@ func file_carbonado_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_carbonado_control_v1_control_proto_rawDescData
 }
 
-var file_carbonado_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_carbonado_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_carbonado_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_carbonado_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_carbonado_control_v1_control_proto_goTypes = []any{
-	(Health)(0),               // 0: carbonado.control.v1.Health
-	(DeployResponse_State)(0), // 1: carbonado.control.v1.DeployResponse.State
-	(*ConfigureRequest)(nil),  // 2: carbonado.control.v1.ConfigureRequest
-	(*Listener)(nil),          // 3: carbonado.control.v1.Listener
-	(*TLSPair)(nil),           // 4: carbonado.control.v1.TLSPair
-	(*ConfigureResponse)(nil), // 5: carbonado.control.v1.ConfigureResponse
-	(*PrepareRequest)(nil),    // 6: carbonado.control.v1.PrepareRequest
-	(*PrepareResponse)(nil),   // 7: carbonado.control.v1.PrepareResponse
-	(*AcquireRequest)(nil),    // 8: carbonado.control.v1.AcquireRequest
-	(*AcquireResponse)(nil),   // 9: carbonado.control.v1.AcquireResponse
-	(*DrainRequest)(nil),      // 10: carbonado.control.v1.DrainRequest
-	(*DrainResponse)(nil),     // 11: carbonado.control.v1.DrainResponse
-	(*ReleaseRequest)(nil),    // 12: carbonado.control.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),   // 13: carbonado.control.v1.ReleaseResponse
-	(*StopRequest)(nil),       // 14: carbonado.control.v1.StopRequest
-	(*StopResponse)(nil),      // 15: carbonado.control.v1.StopResponse
-	(*BindRequest)(nil),       // 16: carbonado.control.v1.BindRequest
-	(*BindResponse)(nil),      // 17: carbonado.control.v1.BindResponse
-	(*SuspendRequest)(nil),    // 18: carbonado.control.v1.SuspendRequest
-	(*SuspendResponse)(nil),   // 19: carbonado.control.v1.SuspendResponse
-	(*UnbindRequest)(nil),     // 20: carbonado.control.v1.UnbindRequest
-	(*UnbindResponse)(nil),    // 21: carbonado.control.v1.UnbindResponse
-	(*AdmitRequest)(nil),      // 22: carbonado.control.v1.AdmitRequest
-	(*AdmitResponse)(nil),     // 23: carbonado.control.v1.AdmitResponse
-	(*RevokeRequest)(nil),     // 24: carbonado.control.v1.RevokeRequest
-	(*RevokeResponse)(nil),    // 25: carbonado.control.v1.RevokeResponse
-	(*WatchRequest)(nil),      // 26: carbonado.control.v1.WatchRequest
-	(*ComponentEvent)(nil),    // 27: carbonado.control.v1.ComponentEvent
-	(*ServicePublished)(nil),  // 28: carbonado.control.v1.ServicePublished
-	(*ServiceWithdrawn)(nil),  // 29: carbonado.control.v1.ServiceWithdrawn
-	(*Synced)(nil),            // 30: carbonado.control.v1.Synced
-	(*HealthChanged)(nil),     // 31: carbonado.control.v1.HealthChanged
-	(*Artifact)(nil),          // 32: carbonado.control.v1.Artifact
-	(*DeployRequest)(nil),     // 33: carbonado.control.v1.DeployRequest
-	(*DeployResponse)(nil),    // 34: carbonado.control.v1.DeployResponse
-	nil,                       // 35: carbonado.control.v1.ConfigureRequest.SharesEntry
-	nil,                       // 36: carbonado.control.v1.ConfigureRequest.PropertiesEntry
-	nil,                       // 37: carbonado.control.v1.BindRequest.PropertiesEntry
-	nil,                       // 38: carbonado.control.v1.ServicePublished.PropertiesEntry
-	(*v1.Cause)(nil),          // 39: carbonado.common.v1.Cause
+	(Health)(0),                 // 0: carbonado.control.v1.Health
+	(TakeOverResponse_Phase)(0), // 1: carbonado.control.v1.TakeOverResponse.Phase
+	(DeployResponse_State)(0),   // 2: carbonado.control.v1.DeployResponse.State
+	(*ConfigureRequest)(nil),    // 3: carbonado.control.v1.ConfigureRequest
+	(*Listener)(nil),            // 4: carbonado.control.v1.Listener
+	(*TLSPair)(nil),             // 5: carbonado.control.v1.TLSPair
+	(*ConfigureResponse)(nil),   // 6: carbonado.control.v1.ConfigureResponse
+	(*PrepareRequest)(nil),      // 7: carbonado.control.v1.PrepareRequest
+	(*PrepareResponse)(nil),     // 8: carbonado.control.v1.PrepareResponse
+	(*AcquireRequest)(nil),      // 9: carbonado.control.v1.AcquireRequest
+	(*AcquireResponse)(nil),     // 10: carbonado.control.v1.AcquireResponse
+	(*DrainRequest)(nil),        // 11: carbonado.control.v1.DrainRequest
+	(*DrainResponse)(nil),       // 12: carbonado.control.v1.DrainResponse
+	(*ReleaseRequest)(nil),      // 13: carbonado.control.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),     // 14: carbonado.control.v1.ReleaseResponse
+	(*StopRequest)(nil),         // 15: carbonado.control.v1.StopRequest
+	(*StopResponse)(nil),        // 16: carbonado.control.v1.StopResponse
+	(*BindRequest)(nil),         // 17: carbonado.control.v1.BindRequest
+	(*BindResponse)(nil),        // 18: carbonado.control.v1.BindResponse
+	(*SuspendRequest)(nil),      // 19: carbonado.control.v1.SuspendRequest
+	(*SuspendResponse)(nil),     // 20: carbonado.control.v1.SuspendResponse
+	(*UnbindRequest)(nil),       // 21: carbonado.control.v1.UnbindRequest
+	(*UnbindResponse)(nil),      // 22: carbonado.control.v1.UnbindResponse
+	(*AdmitRequest)(nil),        // 23: carbonado.control.v1.AdmitRequest
+	(*AdmitResponse)(nil),       // 24: carbonado.control.v1.AdmitResponse
+	(*RevokeRequest)(nil),       // 25: carbonado.control.v1.RevokeRequest
+	(*RevokeResponse)(nil),      // 26: carbonado.control.v1.RevokeResponse
+	(*WatchRequest)(nil),        // 27: carbonado.control.v1.WatchRequest
+	(*TakeOverRequest)(nil),     // 28: carbonado.control.v1.TakeOverRequest
+	(*TakeOverResponse)(nil),    // 29: carbonado.control.v1.TakeOverResponse
+	(*HeldBinding)(nil),         // 30: carbonado.control.v1.HeldBinding
+	(*ComponentEvent)(nil),      // 31: carbonado.control.v1.ComponentEvent
+	(*ServicePublished)(nil),    // 32: carbonado.control.v1.ServicePublished
+	(*ServiceWithdrawn)(nil),    // 33: carbonado.control.v1.ServiceWithdrawn
+	(*Synced)(nil),              // 34: carbonado.control.v1.Synced
+	(*HealthChanged)(nil),       // 35: carbonado.control.v1.HealthChanged
+	(*Artifact)(nil),            // 36: carbonado.control.v1.Artifact
+	(*DeployRequest)(nil),       // 37: carbonado.control.v1.DeployRequest
+	(*DeployResponse)(nil),      // 38: carbonado.control.v1.DeployResponse
+	nil,                         // 39: carbonado.control.v1.ConfigureRequest.SharesEntry
+	nil,                         // 40: carbonado.control.v1.ConfigureRequest.PropertiesEntry
+	nil,                         // 41: carbonado.control.v1.BindRequest.PropertiesEntry
+	nil,                         // 42: carbonado.control.v1.ServicePublished.PropertiesEntry
+	(*v1.Cause)(nil),            // 43: carbonado.common.v1.Cause
 }
 var file_carbonado_control_v1_control_proto_depIdxs = []int32{
-	35, // 0: carbonado.control.v1.ConfigureRequest.shares:type_name -> carbonado.control.v1.ConfigureRequest.SharesEntry
-	3,  // 1: carbonado.control.v1.ConfigureRequest.listeners:type_name -> carbonado.control.v1.Listener
-	4,  // 2: carbonado.control.v1.ConfigureRequest.tls:type_name -> carbonado.control.v1.TLSPair
-	36, // 3: carbonado.control.v1.ConfigureRequest.properties:type_name -> carbonado.control.v1.ConfigureRequest.PropertiesEntry
-	37, // 4: carbonado.control.v1.BindRequest.properties:type_name -> carbonado.control.v1.BindRequest.PropertiesEntry
-	28, // 5: carbonado.control.v1.ComponentEvent.published:type_name -> carbonado.control.v1.ServicePublished
-	29, // 6: carbonado.control.v1.ComponentEvent.withdrawn:type_name -> carbonado.control.v1.ServiceWithdrawn
-	31, // 7: carbonado.control.v1.ComponentEvent.health:type_name -> carbonado.control.v1.HealthChanged
-	30, // 8: carbonado.control.v1.ComponentEvent.synced:type_name -> carbonado.control.v1.Synced
-	38, // 9: carbonado.control.v1.ServicePublished.properties:type_name -> carbonado.control.v1.ServicePublished.PropertiesEntry
-	0,  // 10: carbonado.control.v1.HealthChanged.health:type_name -> carbonado.control.v1.Health
-	39, // 11: carbonado.control.v1.HealthChanged.cause:type_name -> carbonado.common.v1.Cause
-	32, // 12: carbonado.control.v1.DeployRequest.artifact:type_name -> carbonado.control.v1.Artifact
-	1,  // 13: carbonado.control.v1.DeployResponse.state:type_name -> carbonado.control.v1.DeployResponse.State
-	39, // 14: carbonado.control.v1.DeployResponse.cause:type_name -> carbonado.common.v1.Cause
-	2,  // 15: carbonado.control.v1.Component.Configure:input_type -> carbonado.control.v1.ConfigureRequest
-	6,  // 16: carbonado.control.v1.Component.Prepare:input_type -> carbonado.control.v1.PrepareRequest
-	8,  // 17: carbonado.control.v1.Component.Acquire:input_type -> carbonado.control.v1.AcquireRequest
-	10, // 18: carbonado.control.v1.Component.Drain:input_type -> carbonado.control.v1.DrainRequest
-	12, // 19: carbonado.control.v1.Component.Release:input_type -> carbonado.control.v1.ReleaseRequest
-	14, // 20: carbonado.control.v1.Component.Stop:input_type -> carbonado.control.v1.StopRequest
-	16, // 21: carbonado.control.v1.Component.Bind:input_type -> carbonado.control.v1.BindRequest
-	18, // 22: carbonado.control.v1.Component.Suspend:input_type -> carbonado.control.v1.SuspendRequest
-	20, // 23: carbonado.control.v1.Component.Unbind:input_type -> carbonado.control.v1.UnbindRequest
-	22, // 24: carbonado.control.v1.Component.Admit:input_type -> carbonado.control.v1.AdmitRequest
-	24, // 25: carbonado.control.v1.Component.Revoke:input_type -> carbonado.control.v1.RevokeRequest
-	26, // 26: carbonado.control.v1.Component.Watch:input_type -> carbonado.control.v1.WatchRequest
-	33, // 27: carbonado.control.v1.Deployer.Validate:input_type -> carbonado.control.v1.DeployRequest
-	33, // 28: carbonado.control.v1.Deployer.Deploy:input_type -> carbonado.control.v1.DeployRequest
-	33, // 29: carbonado.control.v1.Deployer.Update:input_type -> carbonado.control.v1.DeployRequest
-	33, // 30: carbonado.control.v1.Deployer.Undeploy:input_type -> carbonado.control.v1.DeployRequest
-	5,  // 31: carbonado.control.v1.Component.Configure:output_type -> carbonado.control.v1.ConfigureResponse
-	7,  // 32: carbonado.control.v1.Component.Prepare:output_type -> carbonado.control.v1.PrepareResponse
-	9,  // 33: carbonado.control.v1.Component.Acquire:output_type -> carbonado.control.v1.AcquireResponse
-	11, // 34: carbonado.control.v1.Component.Drain:output_type -> carbonado.control.v1.DrainResponse
-	13, // 35: carbonado.control.v1.Component.Release:output_type -> carbonado.control.v1.ReleaseResponse
-	15, // 36: carbonado.control.v1.Component.Stop:output_type -> carbonado.control.v1.StopResponse
-	17, // 37: carbonado.control.v1.Component.Bind:output_type -> carbonado.control.v1.BindResponse
-	19, // 38: carbonado.control.v1.Component.Suspend:output_type -> carbonado.control.v1.SuspendResponse
-	21, // 39: carbonado.control.v1.Component.Unbind:output_type -> carbonado.control.v1.UnbindResponse
-	23, // 40: carbonado.control.v1.Component.Admit:output_type -> carbonado.control.v1.AdmitResponse
-	25, // 41: carbonado.control.v1.Component.Revoke:output_type -> carbonado.control.v1.RevokeResponse
-	27, // 42: carbonado.control.v1.Component.Watch:output_type -> carbonado.control.v1.ComponentEvent
-	34, // 43: carbonado.control.v1.Deployer.Validate:output_type -> carbonado.control.v1.DeployResponse
-	34, // 44: carbonado.control.v1.Deployer.Deploy:output_type -> carbonado.control.v1.DeployResponse
-	34, // 45: carbonado.control.v1.Deployer.Update:output_type -> carbonado.control.v1.DeployResponse
-	34, // 46: carbonado.control.v1.Deployer.Undeploy:output_type -> carbonado.control.v1.DeployResponse
-	31, // [31:47] is the sub-list for method output_type
-	15, // [15:31] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	39, // 0: carbonado.control.v1.ConfigureRequest.shares:type_name -> carbonado.control.v1.ConfigureRequest.SharesEntry
+	4,  // 1: carbonado.control.v1.ConfigureRequest.listeners:type_name -> carbonado.control.v1.Listener
+	5,  // 2: carbonado.control.v1.ConfigureRequest.tls:type_name -> carbonado.control.v1.TLSPair
+	40, // 3: carbonado.control.v1.ConfigureRequest.properties:type_name -> carbonado.control.v1.ConfigureRequest.PropertiesEntry
+	41, // 4: carbonado.control.v1.BindRequest.properties:type_name -> carbonado.control.v1.BindRequest.PropertiesEntry
+	1,  // 5: carbonado.control.v1.TakeOverResponse.phase:type_name -> carbonado.control.v1.TakeOverResponse.Phase
+	30, // 6: carbonado.control.v1.TakeOverResponse.bindings:type_name -> carbonado.control.v1.HeldBinding
+	23, // 7: carbonado.control.v1.TakeOverResponse.admissions:type_name -> carbonado.control.v1.AdmitRequest
+	17, // 8: carbonado.control.v1.HeldBinding.bind:type_name -> carbonado.control.v1.BindRequest
+	32, // 9: carbonado.control.v1.ComponentEvent.published:type_name -> carbonado.control.v1.ServicePublished
+	33, // 10: carbonado.control.v1.ComponentEvent.withdrawn:type_name -> carbonado.control.v1.ServiceWithdrawn
+	35, // 11: carbonado.control.v1.ComponentEvent.health:type_name -> carbonado.control.v1.HealthChanged
+	34, // 12: carbonado.control.v1.ComponentEvent.synced:type_name -> carbonado.control.v1.Synced
+	42, // 13: carbonado.control.v1.ServicePublished.properties:type_name -> carbonado.control.v1.ServicePublished.PropertiesEntry
+	0,  // 14: carbonado.control.v1.HealthChanged.health:type_name -> carbonado.control.v1.Health
+	43, // 15: carbonado.control.v1.HealthChanged.cause:type_name -> carbonado.common.v1.Cause
+	36, // 16: carbonado.control.v1.DeployRequest.artifact:type_name -> carbonado.control.v1.Artifact
+	2,  // 17: carbonado.control.v1.DeployResponse.state:type_name -> carbonado.control.v1.DeployResponse.State
+	43, // 18: carbonado.control.v1.DeployResponse.cause:type_name -> carbonado.common.v1.Cause
+	3,  // 19: carbonado.control.v1.Component.Configure:input_type -> carbonado.control.v1.ConfigureRequest
+	7,  // 20: carbonado.control.v1.Component.Prepare:input_type -> carbonado.control.v1.PrepareRequest
+	9,  // 21: carbonado.control.v1.Component.Acquire:input_type -> carbonado.control.v1.AcquireRequest
+	11, // 22: carbonado.control.v1.Component.Drain:input_type -> carbonado.control.v1.DrainRequest
+	13, // 23: carbonado.control.v1.Component.Release:input_type -> carbonado.control.v1.ReleaseRequest
+	15, // 24: carbonado.control.v1.Component.Stop:input_type -> carbonado.control.v1.StopRequest
+	17, // 25: carbonado.control.v1.Component.Bind:input_type -> carbonado.control.v1.BindRequest
+	19, // 26: carbonado.control.v1.Component.Suspend:input_type -> carbonado.control.v1.SuspendRequest
+	21, // 27: carbonado.control.v1.Component.Unbind:input_type -> carbonado.control.v1.UnbindRequest
+	23, // 28: carbonado.control.v1.Component.Admit:input_type -> carbonado.control.v1.AdmitRequest
+	25, // 29: carbonado.control.v1.Component.Revoke:input_type -> carbonado.control.v1.RevokeRequest
+	27, // 30: carbonado.control.v1.Component.Watch:input_type -> carbonado.control.v1.WatchRequest
+	28, // 31: carbonado.control.v1.Component.TakeOver:input_type -> carbonado.control.v1.TakeOverRequest
+	37, // 32: carbonado.control.v1.Deployer.Validate:input_type -> carbonado.control.v1.DeployRequest
+	37, // 33: carbonado.control.v1.Deployer.Deploy:input_type -> carbonado.control.v1.DeployRequest
+	37, // 34: carbonado.control.v1.Deployer.Update:input_type -> carbonado.control.v1.DeployRequest
+	37, // 35: carbonado.control.v1.Deployer.Undeploy:input_type -> carbonado.control.v1.DeployRequest
+	6,  // 36: carbonado.control.v1.Component.Configure:output_type -> carbonado.control.v1.ConfigureResponse
+	8,  // 37: carbonado.control.v1.Component.Prepare:output_type -> carbonado.control.v1.PrepareResponse
+	10, // 38: carbonado.control.v1.Component.Acquire:output_type -> carbonado.control.v1.AcquireResponse
+	12, // 39: carbonado.control.v1.Component.Drain:output_type -> carbonado.control.v1.DrainResponse
+	14, // 40: carbonado.control.v1.Component.Release:output_type -> carbonado.control.v1.ReleaseResponse
+	16, // 41: carbonado.control.v1.Component.Stop:output_type -> carbonado.control.v1.StopResponse
+	18, // 42: carbonado.control.v1.Component.Bind:output_type -> carbonado.control.v1.BindResponse
+	20, // 43: carbonado.control.v1.Component.Suspend:output_type -> carbonado.control.v1.SuspendResponse
+	22, // 44: carbonado.control.v1.Component.Unbind:output_type -> carbonado.control.v1.UnbindResponse
+	24, // 45: carbonado.control.v1.Component.Admit:output_type -> carbonado.control.v1.AdmitResponse
+	26, // 46: carbonado.control.v1.Component.Revoke:output_type -> carbonado.control.v1.RevokeResponse
+	31, // 47: carbonado.control.v1.Component.Watch:output_type -> carbonado.control.v1.ComponentEvent
+	29, // 48: carbonado.control.v1.Component.TakeOver:output_type -> carbonado.control.v1.TakeOverResponse
+	38, // 49: carbonado.control.v1.Deployer.Validate:output_type -> carbonado.control.v1.DeployResponse
+	38, // 50: carbonado.control.v1.Deployer.Deploy:output_type -> carbonado.control.v1.DeployResponse
+	38, // 51: carbonado.control.v1.Deployer.Update:output_type -> carbonado.control.v1.DeployResponse
+	38, // 52: carbonado.control.v1.Deployer.Undeploy:output_type -> carbonado.control.v1.DeployResponse
+	36, // [36:53] is the sub-list for method output_type
+	19, // [19:36] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_carbonado_control_v1_control_proto_init() }
@@ -2294,7 +2628,7 @@ func file_carbonado_control_v1_control_proto_init() {
 	if File_carbonado_control_v1_control_proto != nil {
 		return
 	}
-	file_carbonado_control_v1_control_proto_msgTypes[25].OneofWrappers = []any{
+	file_carbonado_control_v1_control_proto_msgTypes[28].OneofWrappers = []any{
 		(*ComponentEvent_Published)(nil),
 		(*ComponentEvent_Withdrawn)(nil),
 		(*ComponentEvent_Health)(nil),
@@ -2305,8 +2639,8 @@ func file_carbonado_control_v1_control_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carbonado_control_v1_control_proto_rawDesc), len(file_carbonado_control_v1_control_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   37,
+			NumEnums:      3,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

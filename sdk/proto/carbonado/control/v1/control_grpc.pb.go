@@ -34,6 +34,7 @@ const (
 	Component_Admit_FullMethodName     = "/carbonado.control.v1.Component/Admit"
 	Component_Revoke_FullMethodName    = "/carbonado.control.v1.Component/Revoke"
 	Component_Watch_FullMethodName     = "/carbonado.control.v1.Component/Watch"
+	Component_TakeOver_FullMethodName  = "/carbonado.control.v1.Component/TakeOver"
 )
 
 // ComponentClient is the client API for Component service.
@@ -68,6 +69,9 @@ type ComponentClient interface {
 	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
 	// Watch reports published services and health. The first messages are the present state, then a Synced, then changes.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ComponentEvent], error)
+	// TakeOver is the first call of a kernel that follows another beneath a running component. It answers what the component is and
+	// holds; nothing changes. A component without it is stopped in order and started anew.
+	TakeOver(ctx context.Context, in *TakeOverRequest, opts ...grpc.CallOption) (*TakeOverResponse, error)
 }
 
 type componentClient struct {
@@ -207,6 +211,16 @@ func (c *componentClient) Watch(ctx context.Context, in *WatchRequest, opts ...g
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Component_WatchClient = grpc.ServerStreamingClient[ComponentEvent]
 
+func (c *componentClient) TakeOver(ctx context.Context, in *TakeOverRequest, opts ...grpc.CallOption) (*TakeOverResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TakeOverResponse)
+	err := c.cc.Invoke(ctx, Component_TakeOver_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ComponentServer is the server API for Component service.
 // All implementations must embed UnimplementedComponentServer
 // for forward compatibility.
@@ -239,6 +253,9 @@ type ComponentServer interface {
 	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
 	// Watch reports published services and health. The first messages are the present state, then a Synced, then changes.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[ComponentEvent]) error
+	// TakeOver is the first call of a kernel that follows another beneath a running component. It answers what the component is and
+	// holds; nothing changes. A component without it is stopped in order and started anew.
+	TakeOver(context.Context, *TakeOverRequest) (*TakeOverResponse, error)
 	mustEmbedUnimplementedComponentServer()
 }
 
@@ -284,6 +301,9 @@ func (UnimplementedComponentServer) Revoke(context.Context, *RevokeRequest) (*Re
 }
 func (UnimplementedComponentServer) Watch(*WatchRequest, grpc.ServerStreamingServer[ComponentEvent]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedComponentServer) TakeOver(context.Context, *TakeOverRequest) (*TakeOverResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TakeOver not implemented")
 }
 func (UnimplementedComponentServer) mustEmbedUnimplementedComponentServer() {}
 func (UnimplementedComponentServer) testEmbeddedByValue()                   {}
@@ -515,6 +535,24 @@ func _Component_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Component_WatchServer = grpc.ServerStreamingServer[ComponentEvent]
 
+func _Component_TakeOver_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TakeOverRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ComponentServer).TakeOver(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Component_TakeOver_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ComponentServer).TakeOver(ctx, req.(*TakeOverRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Component_ServiceDesc is the grpc.ServiceDesc for Component service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -565,6 +603,10 @@ var Component_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Revoke",
 			Handler:    _Component_Revoke_Handler,
+		},
+		{
+			MethodName: "TakeOver",
+			Handler:    _Component_TakeOver_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
