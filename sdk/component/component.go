@@ -19,6 +19,8 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
+	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
@@ -47,7 +49,8 @@ type (
 	Acquirer interface{ Acquire(context.Context) error }
 	// Drainer refuses new work and ends what is under way.
 	Drainer interface{ Drain(context.Context) error }
-	// Releaser lets go of exclusive resources. It is called even if Acquire failed half-way.
+	// Releaser lets go of exclusive resources. It is called even if Acquire failed half-way. Acquire may be called once more after it:
+	// when the process that was to take over has failed, this one serves again.
 	Releaser interface{ Release(context.Context) error }
 	// Stopper ends everything else.
 	Stopper interface{ Stop(context.Context) error }
@@ -89,8 +92,12 @@ type C struct {
 	nextLocal uint64
 	published map[uint64]*Registration
 
+	// replaced: the Drain under way or done is for a successor.
+	replaced atomic.Bool
+	handover handovers
+
 	listenersMu sync.Mutex
-	listeners   map[string]net.Listener
+	listeners   map[string]*listener
 	openFD      func(fd int) (net.Listener, error)
 	tlsConfig   *tls.Config
 }
@@ -109,7 +116,7 @@ func newC(log hclog.Logger, openFD func(int) (net.Listener, error)) *C {
 		refs:      map[string]*Refs{},
 		events:    newEvents(),
 		published: map[uint64]*Registration{},
-		listeners: map[string]net.Listener{},
+		listeners: map[string]*listener{},
 	}
 }
 
@@ -230,11 +237,12 @@ func (c *C) manage(x any) {
 }
 
 // Listener is a TCP listener that the kernel opened for the component, by its name under `ports`. Each call answers the same
-// listener; closing it ends it for this process only, connects queue until the next one accepts.
+// listener; closing it ends it for this process only, connects queue until the next one accepts. After Close the next call opens it
+// anew.
 func (c *C) Listener(name string) (net.Listener, error) {
 	c.listenersMu.Lock()
 	defer c.listenersMu.Unlock()
-	if l, ok := c.listeners[name]; ok {
+	if l, ok := c.listeners[name]; ok && !l.closed.Load() {
 		return l, nil
 	}
 	for _, l := range c.cfg.Listeners {
@@ -245,14 +253,31 @@ func (c *C) Listener(name string) (net.Listener, error) {
 		if err != nil {
 			return nil, ErrNoListener.Wrap(err, "listener %s of %s", name, c.Name())
 		}
-		c.listeners[name] = open
-		return open, nil
+		c.listeners[name] = &listener{Listener: open}
+		return c.listeners[name], nil
 	}
 	return nil, ErrNoListener.New("listener %s of %s", name, c.Name())
 }
 
+// listener knows whether it was closed.
+type listener struct {
+	net.Listener
+	closed atomic.Bool
+}
+
+func (l *listener) Close() error {
+	l.closed.Store(true)
+	return l.Listener.Close()
+}
+
+// openInherited makes a listener of an inherited descriptor, which stays open, so that it can be done again.
 func openInherited(fd int) (net.Listener, error) {
-	f := os.NewFile(uintptr(fd), "listener")
+	again, err := syscall.Dup(fd)
+	if err != nil {
+		return nil, os.NewSyscallError("dup", err)
+	}
+	syscall.CloseOnExec(again)
+	f := os.NewFile(uintptr(again), "listener")
 	defer f.Close()
 	return net.FileListener(f)
 }

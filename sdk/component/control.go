@@ -49,6 +49,8 @@ type Control struct {
 	// mu serialises life-cycle calls and guards the fields below.
 	mu    sync.Mutex
 	phase phase
+	// offer is what Release began for a successor; nil if nothing.
+	offer *handoverServer
 }
 
 // Descriptor is what Control checks registrations against; it is read from component.yaml by Main.
@@ -131,7 +133,7 @@ func (s *Control) Configure(_ context.Context, req *controlv1.ConfigureRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return &controlv1.ConfigureResponse{ServiceAddress: s.svc.Address(), Abilities: []string{"replay"}}, nil
+	return &controlv1.ConfigureResponse{ServiceAddress: s.svc.Address(), Abilities: []string{"replay", "reacquire", "handover"}}, nil
 }
 
 // Prepare implements controlv1.ComponentServer.
@@ -155,14 +157,22 @@ func (s *Control) Prepare(ctx context.Context, _ *controlv1.PrepareRequest) (*co
 	})
 }
 
-// Acquire implements controlv1.ComponentServer.
-func (s *Control) Acquire(ctx context.Context, _ *controlv1.AcquireRequest) (*controlv1.AcquireResponse, error) {
+// Acquire implements controlv1.ComponentServer. After Drain and Release it makes the component serve again.
+func (s *Control) Acquire(ctx context.Context, req *controlv1.AcquireRequest) (*controlv1.AcquireResponse, error) {
+	back := s.again()
 	return &controlv1.AcquireResponse{}, s.step("Acquire", phasePrepared, phaseAcquired, func() error {
 		for _, m := range s.c.managedObjects() {
 			if a, ok := m.(Acquirer); ok {
 				if err := a.Acquire(ctx); err != nil {
 					return err
 				}
+			}
+		}
+		s.c.take(back)
+		if req.HandoverAddress != "" {
+			// What the predecessor can't hand over it closes at its end.
+			if err := s.c.takeOver(ctx, req.HandoverAddress); err != nil {
+				s.c.log.Warn("connections were not handed over", "error", err)
 			}
 		}
 		if err := s.svc.publishStatic(); err != nil {
@@ -176,6 +186,24 @@ func (s *Control) Acquire(ctx context.Context, _ *controlv1.AcquireRequest) (*co
 		}
 		return nil
 	})
+}
+
+// again takes a component that was drained or released back to where Acquire is due. It gives what no successor took.
+func (s *Control) again() []handed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != phaseDrained && s.phase != phaseReleased {
+		return nil
+	}
+	s.phase = phasePrepared
+	s.c.replaced.Store(false)
+	s.svc.Resume()
+	if s.offer == nil {
+		return nil
+	}
+	back := s.offer.back()
+	s.offer = nil
+	return back
 }
 
 func (c *C) managedObjects() []any {
@@ -218,26 +246,46 @@ func (s *Control) down(name string, to phase, f func() error) (err error) {
 func (s *Control) Drain(ctx context.Context, req *controlv1.DrainRequest) (*controlv1.DrainResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(req.DeadlineMs)*time.Millisecond)
 	defer cancel()
+	if req.CallsOnly {
+		if svc, err := s.service(); err == nil {
+			svc.Quiet(ctx)
+		}
+		return &controlv1.DrainResponse{}, nil
+	}
+	s.c.replaced.Store(req.Replaced)
 	return &controlv1.DrainResponse{}, s.down("Drain", phaseDrained, func() error {
 		s.c.withdrawAll()
-		return s.backwards(func(m any) error {
+		err := s.backwards(func(m any) error {
 			if d, ok := m.(Drainer); ok {
 				return d.Drain(ctx)
 			}
 			return nil
 		})
+		if s.svc != nil && !s.svc.Drain(ctx) {
+			s.c.log.Debug("calls are still under way after the drain")
+		}
+		return err
 	})
 }
 
 // Release implements controlv1.ComponentServer.
-func (s *Control) Release(ctx context.Context, _ *controlv1.ReleaseRequest) (*controlv1.ReleaseResponse, error) {
-	return &controlv1.ReleaseResponse{}, s.down("Release", phaseReleased, func() error {
-		return s.backwards(func(m any) error {
+func (s *Control) Release(ctx context.Context, req *controlv1.ReleaseRequest) (*controlv1.ReleaseResponse, error) {
+	out := &controlv1.ReleaseResponse{}
+	return out, s.down("Release", phaseReleased, func() error {
+		err := s.backwards(func(m any) error {
 			if r, ok := m.(Releaser); ok {
 				return r.Release(ctx)
 			}
 			return nil
 		})
+		if req.HandoverAddress != "" {
+			var refused error
+			if s.offer, refused = s.c.offerHandover(req.HandoverAddress); s.offer != nil {
+				out.Handover = uint32(s.offer.count())
+			}
+			err = errors.Join(err, refused)
+		}
+		return err
 	})
 }
 
@@ -251,6 +299,9 @@ func (s *Control) Stop(ctx context.Context, _ *controlv1.StopRequest) (*controlv
 			return nil
 		})
 		s.c.cancel()
+		if s.offer != nil {
+			s.offer.close()
+		}
 		if s.svc != nil {
 			s.svc.Stop()
 		}

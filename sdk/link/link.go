@@ -100,6 +100,13 @@ type Link struct {
 	refusals     []refusal
 	ackSent      uint64
 	wake         chan struct{}
+	taken        uint64 // the highest sequence given to handle
+
+	// handling is held while a frame is given to handle. left, which it guards: frames that come now are not taken.
+	handling sync.Mutex
+	left     bool
+	// flushing is held by the one that writes acknowledgements.
+	flushing sync.Mutex
 }
 
 type outgoing struct {
@@ -142,7 +149,7 @@ func (l *Link) Run(handle func(*Incoming) error) error {
 		defer close(acks)
 		l.writeAcks(stop)
 	}()
-	err := l.read(handle)
+	err := l.readOrDrain(handle)
 	close(stop)
 	l.fail(err)
 	<-acks
@@ -181,7 +188,7 @@ func (l *Link) read(handle func(*Incoming) error) error {
 		if err != nil {
 			return err
 		}
-		if err := l.receive(m.Data, handle); err != nil {
+		if err := l.taking(m.Data, handle); err != nil {
 			return err
 		}
 	}
@@ -242,6 +249,9 @@ func (l *Link) receive(b []byte, handle func(*Incoming) error) error {
 	} else {
 		return ErrProtocol.New("%s frame of stream %d before its OPEN", h.Kind, h.Stream)
 	}
+	l.mu.Lock()
+	l.taken = max(l.taken, h.LinkSeq)
+	l.mu.Unlock()
 	if h.Schema != (frame.SchemaID{}) {
 		if in.Schema = l.schemas[h.Schema]; in.Schema == nil {
 			return ErrProtocol.New("%s frame of %s before its SCHEMA", h.Kind, in.Name)
@@ -402,6 +412,7 @@ func (l *Link) finish(in *Incoming, err error, retry bool) {
 	} else {
 		l.done[seq] = struct{}{}
 	}
+	l.cond.Broadcast()
 	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
@@ -417,22 +428,29 @@ func (l *Link) writeAcks(stop chan struct{}) {
 			return
 		case <-l.wake:
 		}
-		l.mu.Lock()
-		refusals, upTo, bytes, frames := l.refusals, l.doneUpTo, l.returnBytes, l.returnFrames
-		l.refusals, l.returnBytes, l.returnFrames = nil, 0, 0
-		ackNeeded := upTo > l.ackSent
-		l.ackSent = upTo
-		l.mu.Unlock()
-		for _, r := range refusals {
-			if l.writeControl(frame.Error, r.seq, &linkv1.Refusal{Cause: cause.Proto(r.err), Retry: r.retry}) != nil {
-				return
-			}
-		}
-		if ackNeeded && l.write(&frame.Header{Kind: frame.Ack, LinkSeq: upTo}, nil) != nil {
-			return
-		}
-		if l.writeControl(frame.Credit, 0, &linkv1.Credit{Bytes: bytes, Frames: frames}) != nil {
+		if !l.flushAcks() {
 			return
 		}
 	}
+}
+
+// flushAcks sends what has finished since the last time; false if the link is broken.
+func (l *Link) flushAcks() bool {
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
+	l.mu.Lock()
+	refusals, upTo, bytes, frames := l.refusals, l.doneUpTo, l.returnBytes, l.returnFrames
+	l.refusals, l.returnBytes, l.returnFrames = nil, 0, 0
+	ackNeeded := upTo > l.ackSent
+	l.ackSent = upTo
+	l.mu.Unlock()
+	for _, r := range refusals {
+		if l.writeControl(frame.Error, r.seq, &linkv1.Refusal{Cause: cause.Proto(r.err), Retry: r.retry}) != nil {
+			return false
+		}
+	}
+	if ackNeeded && l.write(&frame.Header{Kind: frame.Ack, LinkSeq: upTo}, nil) != nil {
+		return false
+	}
+	return l.writeControl(frame.Credit, 0, &linkv1.Credit{Bytes: bytes, Frames: frames}) == nil
 }

@@ -21,6 +21,7 @@ import (
 
 	"carbonado.dev/sdk/cause"
 	"carbonado.dev/sdk/handshake"
+	"carbonado.dev/sdk/link"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 )
 
@@ -49,6 +50,8 @@ type Server struct {
 	path  string
 	grpc  *grpc.Server
 	done  chan struct{}
+
+	calls calls
 
 	// mu guards tokens.
 	mu     sync.Mutex
@@ -195,6 +198,7 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		return nil, err
 	}
 	defer cancel()
+	defer s.calls.begin(&s.calls.unary)()
 	defer s.Recovered(info.FullMethod, &err)
 	reply, err = handler(ctx, req)
 	return reply, asStatus(err)
@@ -206,8 +210,13 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		return err
 	}
 	defer cancel()
+	kind := &s.calls.answers
+	if info.IsClientStream {
+		kind = &s.calls.dialogues
+	}
+	defer s.calls.begin(kind)()
 	defer s.Recovered(info.FullMethod, &err)
-	return asStatus(handler(srv, &contextStream{ss, ctx}))
+	return asStatus(handler(srv, &contextStream{ss, link.WithDrain(ctx, s.calls.draining())}))
 }
 
 type contextStream struct {

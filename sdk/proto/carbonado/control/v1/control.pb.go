@@ -529,7 +529,8 @@ type ConfigureResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Address of the component's service socket, for example "unix:///…/svc.sock".
 	ServiceAddress string `protobuf:"bytes,1,opt,name=service_address,json=serviceAddress,proto3" json:"service_address,omitempty"`
-	// Versions of the control protocol beyond the handshake's major one, and abilities, for diagnosis.
+	// What the component's SDK can do beyond the first version of this contract: "replay" (links), "reacquire" (Acquire after
+	// Release), "handover" (connections). One that lacks an ability is served without it.
 	Abilities     []string `protobuf:"bytes,2,rep,name=abilities,proto3" json:"abilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -652,9 +653,12 @@ func (*PrepareResponse) Descriptor() ([]byte, []int) {
 }
 
 type AcquireRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Path of a Unix socket at which the predecessor hands accepted connections over, set only in a replacement of a process by the
+	// next one, where both have the ability "handover"; the successor connects to it.
+	HandoverAddress string `protobuf:"bytes,40,opt,name=handover_address,json=handoverAddress,proto3" json:"handover_address,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *AcquireRequest) Reset() {
@@ -685,6 +689,13 @@ func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
 func (*AcquireRequest) Descriptor() ([]byte, []int) {
 	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AcquireRequest) GetHandoverAddress() string {
+	if x != nil {
+		return x.HandoverAddress
+	}
+	return ""
 }
 
 type AcquireResponse struct {
@@ -726,7 +737,12 @@ func (*AcquireResponse) Descriptor() ([]byte, []int) {
 type DrainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Milliseconds until the kernel goes on to Release whatever happens.
-	DeadlineMs    int64 `protobuf:"varint,1,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	DeadlineMs int64 `protobuf:"varint,1,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	// A successor takes over: connections that can be handed over are kept, not closed. Links to this process end in order, so that
+	// their producers hold what is not acknowledged.
+	Replaced bool `protobuf:"varint,40,opt,name=replaced,proto3" json:"replaced,omitempty"`
+	// The successor serves already: wait, up to the deadline, for calls that are still under way, and do nothing else.
+	CallsOnly     bool `protobuf:"varint,41,opt,name=calls_only,json=callsOnly,proto3" json:"calls_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -768,6 +784,20 @@ func (x *DrainRequest) GetDeadlineMs() int64 {
 	return 0
 }
 
+func (x *DrainRequest) GetReplaced() bool {
+	if x != nil {
+		return x.Replaced
+	}
+	return false
+}
+
+func (x *DrainRequest) GetCallsOnly() bool {
+	if x != nil {
+		return x.CallsOnly
+	}
+	return false
+}
+
 type DrainResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -805,9 +835,11 @@ func (*DrainResponse) Descriptor() ([]byte, []int) {
 }
 
 type ReleaseRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where this process waits for its successor, to hand connections over; empty if it is not to.
+	HandoverAddress string `protobuf:"bytes,40,opt,name=handover_address,json=handoverAddress,proto3" json:"handover_address,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ReleaseRequest) Reset() {
@@ -840,8 +872,17 @@ func (*ReleaseRequest) Descriptor() ([]byte, []int) {
 	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
+func (x *ReleaseRequest) GetHandoverAddress() string {
+	if x != nil {
+		return x.HandoverAddress
+	}
+	return ""
+}
+
 type ReleaseResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many connections and states this process offers at handover_address.
+	Handover      uint32 `protobuf:"varint,40,opt,name=handover,proto3" json:"handover,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -874,6 +915,13 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
 	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReleaseResponse) GetHandover() uint32 {
+	if x != nil {
+		return x.Handover
+	}
+	return 0
 }
 
 type StopRequest struct {
@@ -2347,15 +2395,21 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\x0fservice_address\x18\x01 \x01(\tR\x0eserviceAddress\x12\x1c\n" +
 	"\tabilities\x18\x02 \x03(\tR\tabilities\"\x10\n" +
 	"\x0ePrepareRequest\"\x11\n" +
-	"\x0fPrepareResponse\"\x10\n" +
-	"\x0eAcquireRequest\"\x11\n" +
-	"\x0fAcquireResponse\"/\n" +
+	"\x0fPrepareResponse\";\n" +
+	"\x0eAcquireRequest\x12)\n" +
+	"\x10handover_address\x18( \x01(\tR\x0fhandoverAddress\"\x11\n" +
+	"\x0fAcquireResponse\"j\n" +
 	"\fDrainRequest\x12\x1f\n" +
 	"\vdeadline_ms\x18\x01 \x01(\x03R\n" +
-	"deadlineMs\"\x0f\n" +
-	"\rDrainResponse\"\x10\n" +
-	"\x0eReleaseRequest\"\x11\n" +
-	"\x0fReleaseResponse\"\r\n" +
+	"deadlineMs\x12\x1a\n" +
+	"\breplaced\x18( \x01(\bR\breplaced\x12\x1d\n" +
+	"\n" +
+	"calls_only\x18) \x01(\bR\tcallsOnly\"\x0f\n" +
+	"\rDrainResponse\";\n" +
+	"\x0eReleaseRequest\x12)\n" +
+	"\x10handover_address\x18( \x01(\tR\x0fhandoverAddress\"-\n" +
+	"\x0fReleaseResponse\x12\x1a\n" +
+	"\bhandover\x18( \x01(\rR\bhandover\"\r\n" +
 	"\vStopRequest\"\x0e\n" +
 	"\fStopResponse\"\x93\x04\n" +
 	"\vBindRequest\x12\x1c\n" +

@@ -48,7 +48,8 @@ type ComponentClient interface {
 	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureResponse, error)
 	// Prepare makes ready everything but exclusive resources.
 	Prepare(ctx context.Context, in *PrepareRequest, opts ...grpc.CallOption) (*PrepareResponse, error)
-	// Acquire takes exclusive resources (the log, ports) and begins to serve; services are published after it.
+	// Acquire takes exclusive resources (the log, ports) and begins to serve; services are published after it. A component with the
+	// ability "reacquire" takes it after Drain and Release too: its successor failed, and it serves again.
 	Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*AcquireResponse, error)
 	// Drain refuses new work and ends what is under way before the deadline.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
@@ -232,7 +233,8 @@ type ComponentServer interface {
 	Configure(context.Context, *ConfigureRequest) (*ConfigureResponse, error)
 	// Prepare makes ready everything but exclusive resources.
 	Prepare(context.Context, *PrepareRequest) (*PrepareResponse, error)
-	// Acquire takes exclusive resources (the log, ports) and begins to serve; services are published after it.
+	// Acquire takes exclusive resources (the log, ports) and begins to serve; services are published after it. A component with the
+	// ability "reacquire" takes it after Drain and Release too: its successor failed, and it serves again.
 	Acquire(context.Context, *AcquireRequest) (*AcquireResponse, error)
 	// Drain refuses new work and ends what is under way before the deadline.
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
