@@ -42,13 +42,20 @@ var (
 const (
 	descriptorFile = "component.yaml"
 	lockFile       = "package.lock"
+	// signatureFile has the minisign signature of package.lock; originFile says where an installed package came from.
+	signatureFile = "package.minisig"
+	originFile    = "package.origin"
 )
+
+// beside tells the files that a package.lock does not record: itself and what is said about it.
+func beside(path string) bool { return path == lockFile || path == signatureFile || path == originFile }
 
 // Catalog is the installed packages of one installation. It is safe for concurrent use within a process; installing is
 // safe between processes too.
 type Catalog struct {
 	// plugins is the folder of packages, known the file of names once installed.
 	plugins, known string
+	home           string
 	digests        *digest.Cache
 }
 
@@ -57,6 +64,7 @@ func At(home string) *Catalog {
 	c := &Catalog{
 		plugins: filepath.Join(home, "plugins"),
 		known:   filepath.Join(home, "repository", "data", "kernel", "known-names"),
+		home:    home,
 		digests: &digest.Cache{},
 	}
 	c.digests.Load(c.digestsFile())
@@ -182,7 +190,13 @@ func (c *Catalog) fill(p *Package, mode fs.FileMode) error {
 	if err := p.readLock(root); err != nil {
 		return err
 	}
-	return c.verify(p, root)
+	if err := p.resolveExecutable(); err != nil {
+		return err
+	}
+	if err := c.verify(p, root); err != nil {
+		return err
+	}
+	return c.trusted(p, root)
 }
 
 // shown is how messages name a file of a package.
@@ -210,7 +224,7 @@ func (c *Catalog) verify(p *Package, root *os.Root) error {
 		if err != nil {
 			return ErrFiles.Wrap(err, "%s cannot be read", c.shown(p, path))
 		}
-		if e.IsDir() || path == lockFile {
+		if e.IsDir() || beside(path) && e.Type().IsRegular() {
 			return nil
 		}
 		if e.Type()&fs.ModeSymlink != 0 {
@@ -257,10 +271,8 @@ func (c *Catalog) same(p *Package, want File, f *os.File) error {
 }
 
 func (p *Package) checkExecutable() error {
-	for _, f := range p.Files {
-		if f.Path == p.Descriptor.Executable && f.Mode&0o111 != 0 {
-			return nil
-		}
+	if f, ok := p.file(p.Descriptor.Executable); ok && f.Mode&0o111 != 0 {
+		return nil
 	}
 	return ErrExecutable.New("%s %s has no executable %s", p.Name, p.Version, p.Descriptor.Executable)
 }

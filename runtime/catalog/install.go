@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"carbonado.dev/carbonado/runtime/component"
 	"carbonado.dev/carbonado/runtime/durable"
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +31,8 @@ const blobs = ".blobs"
 
 // Install copies the package in src, a folder with a component.yaml, to plugins/<name>/<version>, and records the SHA-256 of
 // every file. Links that lead out of src are refused. The same version again replaces the installed one as a whole; the same
-// content again changes nothing. On an error nothing of it stays. The name is remembered.
+// content again changes nothing. A signature in src is kept if it is of the same record. On an error nothing of it stays. The name is
+// remembered. Who may call this may put a folder there by hand: no signature is asked for, but a barred version is refused.
 func (c *Catalog) Install(ctx context.Context, src string) (*Package, error) {
 	root, err := os.OpenRoot(src)
 	if err != nil {
@@ -45,22 +47,46 @@ func (c *Catalog) Install(ctx context.Context, src string) (*Package, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.install(ctx, d, func(in *installation) error {
+		in.src = root
+		if err := in.copyAll(); err != nil {
+			return err
+		}
+		in.keepSignature()
+		return nil
+	})
+}
+
+// install stages what fill brings and puts it in its place in one step.
+func (c *Catalog) install(ctx context.Context, d *component.Descriptor, fill func(*installation) error) (*Package, error) {
+	policy, err := c.policy()
+	if err != nil {
+		return nil, err
+	}
+	if err := policy.CheckVersion(d.Name, d.Version); err != nil {
+		return nil, err
+	}
 	unlock, err := c.lock()
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	stage, err := os.MkdirTemp(c.plugins, ".stage-")
+	c.sweepStages()
+	defer c.sweep()
+	stage, err := os.MkdirTemp(c.plugins, stagePrefix)
 	if err != nil {
 		return nil, ErrInstall.Wrap(err, "no folder can be made for the package")
 	}
 	defer os.RemoveAll(stage)
-	in := &installation{catalog: c, ctx: ctx, src: root, stage: stage}
-	if err := in.copyAll(); err != nil {
+	in := &installation{catalog: c, ctx: ctx, stage: stage}
+	if err := fill(in); err != nil {
 		return nil, err
 	}
 	p := &Package{Name: d.Name, Version: d.Version.String(), Descriptor: d, Files: in.files}
-	if err := p.checkExecutable(); err != nil {
+	if err := p.resolveExecutable(); err != nil {
+		return nil, err
+	}
+	if err := checkProgram(filepath.Join(stage, d.Executable), d.Executable); err != nil {
 		return nil, err
 	}
 	if err := in.finish(p); err != nil {
@@ -69,8 +95,23 @@ func (c *Catalog) Install(ctx context.Context, src string) (*Package, error) {
 	if err := c.Remember(d.Name); err != nil {
 		return nil, err
 	}
-	c.sweep()
 	return c.Get(d.Name, p.Version)
+}
+
+// The prefixes of folders that only live while something is installed or removed.
+const (
+	stagePrefix = ".stage-"
+	gonePrefix  = ".gone-"
+)
+
+// sweepStages removes what an install or a removal left that was killed. The caller holds the lock, so none is under way.
+func (c *Catalog) sweepStages() {
+	entries, _ := os.ReadDir(c.plugins)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), stagePrefix) || strings.HasPrefix(e.Name(), gonePrefix) {
+			_ = os.RemoveAll(filepath.Join(c.plugins, e.Name())) // tried again by the next one
+		}
+	}
 }
 
 // Get reads one installed package. One that is not there gives ErrUnknown.
@@ -90,11 +131,12 @@ func (c *Catalog) Uninstall(name, version string) error {
 		return err
 	}
 	defer unlock()
+	c.sweepStages()
 	p, err := c.Get(name, version)
 	if err != nil {
 		return err
 	}
-	aside, err := os.MkdirTemp(c.plugins, ".gone-")
+	aside, err := os.MkdirTemp(c.plugins, gonePrefix)
 	if err != nil {
 		return ErrInstall.Wrap(err, "%s %s cannot be removed", name, version)
 	}
@@ -130,6 +172,9 @@ type installation struct {
 	stage   string
 	files   []File
 	total   int64
+	// signature and origin are kept beside the files; empty where there is none.
+	signature []byte
+	origin    Origin
 }
 
 func (in *installation) copyAll() error {
@@ -148,7 +193,7 @@ func (in *installation) copyAll() error {
 			return nil
 		case e.IsDir():
 			return os.MkdirAll(filepath.Join(in.stage, path), 0o755)
-		case path == lockFile:
+		case beside(path), strings.HasSuffix(path, Suffix):
 			return nil
 		}
 		return in.copyFile(path)
@@ -234,17 +279,27 @@ func (in *installation) share(path, digest string) error {
 	return os.Link(staged, blob)
 }
 
-// finish writes the record and puts the staged folder in its place, in one step.
+// finish writes the record and puts the staged folder in its place, in one step. What is there already is left alone if it is the same.
 func (in *installation) finish(p *Package) error {
-	lock := writeLock(in.files)
-	if _, _, err := writeFile(filepath.Join(in.stage, lockFile), strings.NewReader(string(lock)), 0o644); err != nil {
-		return ErrInstall.Wrap(err, "the record of digests cannot be written")
+	target := filepath.Join(in.catalog.plugins, p.Name, p.Version)
+	same := true
+	for _, f := range []struct {
+		name    string
+		content []byte
+	}{{lockFile, writeLock(in.files)}, {signatureFile, in.signature}, {originFile, in.origin.marshal()}} {
+		have, err := os.ReadFile(filepath.Join(target, f.name))
+		same = same && (err == nil && string(have) == string(f.content) || errors.Is(err, fs.ErrNotExist) && len(f.content) == 0)
+		if len(f.content) == 0 {
+			continue
+		}
+		if _, _, err := writeFile(filepath.Join(in.stage, f.name), strings.NewReader(string(f.content)), 0o644); err != nil {
+			return ErrInstall.Wrap(err, "%s cannot be written", f.name)
+		}
 	}
 	if err := os.Chmod(in.stage, 0o755); err != nil {
 		return ErrInstall.Wrap(err, "the package cannot be put in its place")
 	}
-	target := filepath.Join(in.catalog.plugins, p.Name, p.Version)
-	if have, err := os.ReadFile(filepath.Join(target, lockFile)); err == nil && string(have) == string(lock) {
+	if same {
 		if now, err := in.catalog.Get(p.Name, p.Version); err == nil && now.Cause == nil {
 			return nil
 		}

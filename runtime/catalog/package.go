@@ -4,8 +4,11 @@ package catalog
 
 import (
 	"io/fs"
+	"slices"
+	"strings"
 
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/trust"
 )
 
 // Package is one installed version of a component. It is read-only once made.
@@ -20,8 +23,21 @@ type Package struct {
 	Digest string
 	// Files are its files with the digests recorded at install, by path.
 	Files []File
+	// Origin says where it came from; the zero Origin is a folder laid or installed by hand.
+	Origin Origin
+	// Signature is what is known about its signature.
+	Signature trust.Verdict
 	// Cause says why the package must not be started; nil if it may.
 	Cause *component.Cause
+}
+
+// file gives the record of a path.
+func (p *Package) file(path string) (File, bool) {
+	i, ok := slices.BinarySearchFunc(p.Files, path, func(f File, want string) int { return strings.Compare(f.Path, want) })
+	if !ok {
+		return File{}, false
+	}
+	return p.Files[i], true
 }
 
 // File is one file of a package as recorded at install.
