@@ -41,7 +41,7 @@ type Client struct {
 	mu        sync.Mutex // guards what follows
 	next      uint64
 	pending   map[uint64]chan answer // each with room for its one answer
-	processes map[int]*Process
+	processes map[int][]*Process // several where one was adopted that was known
 	gone      bool // the connection has ended
 	closed    bool // by Close
 }
@@ -89,7 +89,7 @@ func Connect() (*Client, error) {
 }
 
 func newClient(w wire, end func()) *Client {
-	c := &Client{wire: w, end: end, lost: make(chan struct{}), pending: map[uint64]chan answer{}, processes: map[int]*Process{}}
+	c := &Client{wire: w, end: end, lost: make(chan struct{}), pending: map[uint64]chan answer{}, processes: map[int][]*Process{}}
 	go c.read()
 	return c
 }
@@ -131,8 +131,10 @@ func (c *Client) read() {
 	for _, got := range pending {
 		got <- answer{reply: reply{Error: ErrLost.Error()}}
 	}
-	for _, p := range processes {
-		p.finish(Exit{PID: p.PID, Code: -1, At: time.Now()})
+	for _, same := range processes {
+		for _, p := range same {
+			p.finish(Exit{PID: p.PID, Code: -1, At: time.Now()})
+		}
 	}
 }
 
@@ -141,14 +143,14 @@ func (c *Client) take(r reply, fds []int) {
 	a := answer{reply: r, fds: fds}
 	c.mu.Lock()
 	if r.ID == 0 {
-		var p *Process
+		var same []*Process
 		if r.Exit != nil {
-			p = c.processes[r.Exit.PID]
+			same = c.processes[r.Exit.PID]
 			delete(c.processes, r.Exit.PID)
 		}
 		c.mu.Unlock()
 		a.drop()
-		if p != nil {
+		for _, p := range same {
 			p.finish(*r.Exit)
 		}
 		return
@@ -160,7 +162,7 @@ func (c *Client) take(r reply, fds []int) {
 	case len(fds) == 2:
 		a.fds, a.process = nil, newProcess(c, r.PID, fds[0], fds[1])
 		a.process.Grouped, a.process.Controllers = r.Grouped, r.Controllers
-		c.processes[r.PID] = a.process
+		c.processes[r.PID] = []*Process{a.process}
 	case len(fds) == 3 && r.Heir != nil:
 		a.fds, a.process = nil, newProcess(c, r.PID, fds[0], fds[1])
 		a.process.inherit(*r.Heir, fds[2])
@@ -168,7 +170,7 @@ func (c *Client) take(r reply, fds []int) {
 		if r.Exit != nil {
 			a.process.finish(*r.Exit)
 		} else {
-			c.processes[r.PID] = a.process
+			c.processes[r.PID] = append(c.processes[r.PID], a.process)
 		}
 	}
 	c.mu.Unlock()

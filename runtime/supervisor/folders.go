@@ -35,8 +35,8 @@ type attempts struct {
 }
 
 // newAttempts clears what an earlier kernel left and decides where the attempts' folders lie: below run, or, where a socket's path would
-// get too long, below the temporary folder. Either is 0700.
-func newAttempts(run string) (attempts, error) {
+// get too long, below the temporary folder. Either is 0700. With inherited, what an earlier kernel decided holds, and its folders stay.
+func newAttempts(run string, inherited bool) (attempts, error) {
 	run, err := filepath.Abs(run)
 	if err != nil {
 		return attempts{}, ErrFolder.Wrap(err, "run folder")
@@ -46,6 +46,11 @@ func newAttempts(run string) (attempts, error) {
 	}
 	a := attempts{root: filepath.Join(run, attemptsFolder)}
 	named := filepath.Join(run, elsewhereFile)
+	if inherited {
+		if old, ok := a.found(named); ok {
+			return old, nil
+		}
+	}
 	if old, err := os.ReadFile(named); err == nil {
 		removeElsewhere(strings.TrimSpace(string(old)))
 		os.Remove(named)
@@ -70,18 +75,41 @@ func newAttempts(run string) (attempts, error) {
 	return a, nil
 }
 
+// has tells whether a folder is one of an attempt.
+func (a attempts) has(folder string) bool {
+	name := filepath.Base(folder)
+	return name != "." && name != ".." && name != "/" && folder == filepath.Join(a.root, name)
+}
+
+// found is where an earlier kernel's attempts lie. ok is false if they can't be found any more.
+func (a attempts) found(named string) (old attempts, ok bool) {
+	if text, err := os.ReadFile(named); err == nil {
+		a = attempts{root: strings.TrimSpace(string(text)), elsewhere: named}
+		if !strings.HasPrefix(filepath.Base(a.root), elsewherePrefix) {
+			return a, false
+		}
+	}
+	return a, filepath.IsAbs(a.root) && ownFolder(a.root)
+}
+
 // removeElsewhere removes a folder that an earlier kernel of the same user made.
 func removeElsewhere(folder string) {
 	if !filepath.IsAbs(folder) || !strings.HasPrefix(filepath.Base(folder), elsewherePrefix) {
 		return
 	}
-	info, err := os.Lstat(folder)
-	if err != nil || !info.IsDir() {
-		return
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) == os.Geteuid() {
+	if ownFolder(folder) {
 		os.RemoveAll(folder)
 	}
+}
+
+// ownFolder tells whether a path is a folder, no link to one, of this user.
+func ownFolder(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || !info.IsDir() {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
 }
 
 // add makes the folder of one attempt, 0700, with a folder for temporary files in it.
@@ -107,7 +135,9 @@ func (a attempts) add(name string, generation uint64) (string, error) {
 func (a attempts) close() error {
 	err := os.RemoveAll(a.root)
 	if a.elsewhere != "" {
-		err = errors.Join(err, os.Remove(a.elsewhere))
+		if gone := os.Remove(a.elsewhere); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
 	}
 	return err
 }

@@ -58,7 +58,7 @@ func TestAttemptsLieElsewhereWhenPathsGetTooLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(brief)
-	short, err := newAttempts(filepath.Join(brief, "run"))
+	short, err := newAttempts(filepath.Join(brief, "run"), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestAttemptsLieElsewhereWhenPathsGetTooLong(t *testing.T) {
 		t.Errorf("%s, %v", folder, err)
 	}
 	long := filepath.Join(t.TempDir(), strings.Repeat("d", 100), "run")
-	a, err := newAttempts(long)
+	a, err := newAttempts(long, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestAttemptsLieElsewhereWhenPathsGetTooLong(t *testing.T) {
 		t.Errorf("the run folder names %q, %v", named, err)
 	}
 	// The next kernel clears what a killed one left.
-	b, err := newAttempts(long)
+	b, err := newAttempts(long, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestAttemptsLieElsewhereWhenPathsGetTooLong(t *testing.T) {
 	// A file that somebody else made names nothing that is removed.
 	precious := t.TempDir()
 	os.WriteFile(filepath.Join(long, elsewhereFile), []byte(precious), 0o600)
-	c, err := newAttempts(long)
+	c, err := newAttempts(long, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,6 +131,9 @@ func (c *testComponent) Configure(ctx context.Context, r *controlv1.ConfigureReq
 		var code int
 		fmt.Sscan(rest, &code)
 		os.Exit(code)
+	case "become":
+		words := strings.Fields(rest)
+		return nil, syscall.Exec(words[0], words, nil)
 	case "panic":
 		go panic("index out of range")
 		select {}

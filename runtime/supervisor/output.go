@@ -239,6 +239,9 @@ func (w *lineWriter) flush() {
 	w.part, w.cut = w.part[:0], 0
 }
 
+// controlOf is the socket's path in a handshake line.
+func controlOf(text []byte) string { return strings.SplitN(string(text), "|", 6)[3] }
+
 // isHandshake recognises go-plugin's line: "1|VERSION|unix|ADDRESS|grpc…".
 func isHandshake(text []byte) bool {
 	f := strings.SplitN(string(text), "|", 6)

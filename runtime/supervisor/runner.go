@@ -38,6 +38,7 @@ type process struct {
 	started chan struct{} // closed once p or failed is set
 	failed  error
 	p       *guardian.Process
+	control string         // path of its control socket, from the handshake
 	readers sync.WaitGroup // of the process's pipes
 	drained chan struct{}  // closed when the process has ended and its output is read
 }
@@ -50,6 +51,18 @@ func newProcess(name, folder string, out *output, start func(context.Context) (*
 }
 
 var _ runner.Runner = (*process)(nil)
+
+// adopted is a process that an earlier kernel has shaken hands with.
+func adopted(name, folder string, out *output, p *guardian.Process) *process {
+	r := newProcess(name, folder, out, nil)
+	r.p = p
+	close(r.started)
+	for from, f := range map[stream]io.Reader{fromStdout: p.Stdout, fromStderr: p.Stderr} {
+		r.readers.Go(func() { readLines(f, func(text []byte, cut int) { r.output.put(from, text, cut) }) })
+	}
+	go r.drain()
+	return r
+}
 
 // Start is called by go-plugin, once.
 func (r *process) Start(ctx context.Context) error {
@@ -75,6 +88,7 @@ func (r *process) readStdout() {
 			r.output.put(fromStdout, text, cut)
 		case cut == 0 && isHandshake(text):
 			shaken = true
+			r.control = controlOf(text)
 			// go-plugin reads it, or has given up and closed the pipe.
 			_, _ = r.helloEnd.Write(append(bytes.Clone(text), '\n'))
 		default:

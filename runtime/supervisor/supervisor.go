@@ -59,6 +59,8 @@ type Config struct {
 	RunFolder string
 	// Digests remembers the digests of executables; nil is a memory of its own.
 	Digests *digest.Cache
+	// Inherited: processes of an earlier kernel run. Their run folders stay until Tidy.
+	Inherited bool
 	// Log takes the components' lines, each under its component's name, and the supervisor's own.
 	Log hclog.Logger
 }
@@ -72,18 +74,19 @@ type Supervisor struct {
 
 	mu        sync.Mutex // guards what follows
 	instances map[*Instance]struct{}
+	short     []string // names given to ShortFolder
 	closed    bool
 
 	life context.Context // ends with Close, and with it every start under way
 	die  context.CancelFunc
 }
 
-// New makes a supervisor and clears what an earlier kernel left in the run folder.
+// New makes a supervisor and, unless processes were inherited, clears what an earlier kernel left in the run folder.
 func New(c Config) (*Supervisor, error) {
 	if c.Guardian == nil || c.Log == nil {
 		return nil, ErrSpec.New("a supervisor without guardian or log")
 	}
-	a, err := newAttempts(c.RunFolder)
+	a, err := newAttempts(c.RunFolder, c.Inherited)
 	if err != nil {
 		return nil, err
 	}
@@ -208,6 +211,7 @@ func (s *Supervisor) shake(ctx context.Context, i *Instance, executable *os.File
 		r.err = i.Ping(ctx) // the first call: peer credentials are checked here
 	}
 	if r.err == nil {
+		s.remember(ctx, i)
 		s.mu.Lock()
 		if s.closed {
 			r.err = context.Canceled
@@ -300,10 +304,17 @@ func (s *Supervisor) watch(i *Instance, client *plugin.Client) {
 // collect lets go of all that an ended process leaves: go-plugin's goroutines, the rest of its lines, its folder.
 func (s *Supervisor) collect(i *Instance, client *plugin.Client) {
 	s.work.Go(func() {
-		// Kill first asks the dead process to shut down, which fails at once, and then waits for go-plugin's goroutines.
-		client.Kill()
+		if client != nil {
+			// Kill first asks the dead process to shut down, which fails at once, and then waits for go-plugin's goroutines.
+			client.Kill()
+		} else if i.conn != nil {
+			i.conn.Close()
+		}
 		i.output.close()
 		<-i.output.done
+		if !s.attempts.has(i.runFolder) {
+			return
+		}
 		if err := os.RemoveAll(i.runFolder); err != nil {
 			s.conf.Log.Warn("a run folder is left", "component", i.spec.Name, "error", err)
 		}
@@ -456,6 +467,9 @@ func (s Spec) env(runFolder string) []string {
 // ShortFolder makes a folder, 0700, beside those of attempts, whose path is short enough for a socket: for the kernel's own. It goes
 // with Close.
 func (s *Supervisor) ShortFolder(name string) (string, error) {
+	s.mu.Lock()
+	s.short = append(s.short, name)
+	s.mu.Unlock()
 	folder := filepath.Join(s.attempts.root, name)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return "", ErrFolder.Wrap(err, "run folder of %s", name)
