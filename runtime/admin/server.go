@@ -194,6 +194,7 @@ func (s *Server) register() {
 	}
 	huma.Register(s.api, huma.Operation{OperationID: "credentials", Method: http.MethodPost, Path: "/api/credentials", Summary: "A short-lived credential", Errors: []int{400, 401, 403, 503}}, s.credentials)
 	s.registerSeeing()
+	s.registerChanges()
 	s.registerEvents()
 	s.registerLogs()
 	s.mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {

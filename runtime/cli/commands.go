@@ -14,7 +14,6 @@ import (
 
 	"carbonado.dev/carbonado/runtime/admin"
 	"carbonado.dev/carbonado/runtime/component"
-	"carbonado.dev/carbonado/runtime/plan/inputs"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -36,52 +35,6 @@ func (a *app) statusCommand() *cobra.Command {
 			}
 		})
 	}}
-}
-
-// planCommand needs no server: it reads the installation as a start with the same arguments would.
-func (a *app) planCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "plan [--profile NAME] [-Dname=value …] [--strict]", Short: "Say what would run, by which rule, and why the rest would not", DisableFlagParsing: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			strict := false
-			var rest []string
-			for i := 0; i < len(args); i++ {
-				switch arg := args[i]; {
-				case arg == "--strict":
-					strict = true
-				case arg == "-h" || arg == "--help":
-					return cmd.Help()
-				case (arg == "-o" || arg == "--output") && i+1 < len(args):
-					i++
-					a.format = args[i]
-				case strings.HasPrefix(arg, "--output="), strings.HasPrefix(arg, "-o="):
-					_, a.format, _ = strings.Cut(arg, "=")
-				case strings.HasPrefix(arg, "-o") && !strings.HasPrefix(arg, "--"):
-					a.format = arg[2:]
-				default:
-					rest = append(rest, arg)
-				}
-			}
-			in, err := inputs.Read(cmd.Context(), a.Home, rest)
-			if err != nil {
-				return err
-			}
-			if len(in.Rest) > 0 {
-				return errUsage.New("%q is not known", in.Rest[0])
-			}
-			for _, n := range in.Notices {
-				fmt.Fprintf(a.Stderr, "notice: %s\n", n.String())
-			}
-			p := in.Plan()
-			if err := p.Print(a.Stdout, a.format, a.colour()); err != nil {
-				return err
-			}
-			if strict && len(p.Broken()) > 0 {
-				return exit(ExitFailed)
-			}
-			return nil
-		},
-	}
 }
 
 func (a *app) componentCommand() *cobra.Command {

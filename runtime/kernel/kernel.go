@@ -96,6 +96,8 @@ type Kernel struct {
 	logs        *logs
 	log         hclog.Logger
 	history     *history
+	deployments *deployments
+	arguments   *arguments
 	guardian    *guardian.Client
 	supervisor  *supervisor.Supervisor
 	registry    *registry.Registry
@@ -116,6 +118,10 @@ type Kernel struct {
 	// doors are the gateway's addresses by key; written before anything is served.
 	doors map[string]string
 
+	// planning is held while the desired state changes; it guards plans, the planned changes by ID.
+	planning sync.Mutex
+	plans    map[string]admin.ChangeRequest
+
 	// mu guards state and exit.
 	mu    sync.Mutex
 	state string
@@ -126,7 +132,7 @@ type Kernel struct {
 // Run runs the kernel until it is told to stop, and answers the process's exit code. It must be called in a process that the guardian
 // started.
 func Run(o Options) int {
-	k := &Kernel{options: o, home: o.Home, started: time.Now(), state: "STARTING", doors: map[string]string{}}
+	k := &Kernel{options: o, home: o.Home, started: time.Now(), state: "STARTING", doors: map[string]string{}, plans: map[string]admin.ChangeRequest{}}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	ctx, k.stop = context.WithCancel(ctx)
@@ -214,6 +220,7 @@ func (k *Kernel) open(ctx context.Context) error {
 	k.history.rules(p)
 	k.booted = time.Now()
 	k.reconciler.Apply(p)
+	k.deployments.record(reconcile.KernelName, "the server started", nil, "done", k.desired())
 	if err := k.openDoors(ctx); err != nil {
 		return err
 	}
@@ -286,13 +293,17 @@ func (k *Kernel) read(ctx context.Context) error {
 	if k.history, err = openHistory(data); err != nil {
 		return ErrHome.Wrap(err, "history")
 	}
+	if k.deployments, err = openDeployments(data); err != nil {
+		return ErrHome.Wrap(err, "history of the desired state")
+	}
+	k.arguments = openArguments(data, k.options.Args, os.Getppid())
 	k.rules = profile.RulesAt(k.home)
 	return nil
 }
 
 // makePlan reads flags, packages, rules and configuration anew and plans.
 func (k *Kernel) makePlan(ctx context.Context) (*plan.Plan, error) {
-	in, err := inputs.Read(ctx, k.home, k.options.Args)
+	in, err := inputs.Read(ctx, k.home, k.arguments.inForce())
 	if err != nil {
 		return nil, err
 	}

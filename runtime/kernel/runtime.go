@@ -242,7 +242,7 @@ func (k *Kernel) Disable(ctx context.Context, name, actor string) error {
 	if err := k.rules.Disable(name, actor, time.Now()); err != nil {
 		return err
 	}
-	return k.replan(ctx)
+	return k.replanFor(ctx, actor, "disable "+name)
 }
 
 // Enable implements admin.Runtime.
@@ -253,7 +253,7 @@ func (k *Kernel) Enable(ctx context.Context, name, actor string) error {
 	if _, err := k.rules.Enable(name); err != nil {
 		return err
 	}
-	if err := k.replan(ctx); err != nil {
+	if err := k.replanFor(ctx, actor, "enable "+name); err != nil {
 		return err
 	}
 	v, err := k.viewOf(name)
@@ -264,16 +264,6 @@ func (k *Kernel) Enable(ctx context.Context, name, actor string) error {
 		return admin.ErrRefused.New("%s stays disabled by %s", name, v.Planned.Rule).Fix("The operator's rule is gone; the other one is decided by profile and flags at the server's start.")
 	}
 	return nil
-}
-
-func (k *Kernel) replan(ctx context.Context) error {
-	p, err := k.makePlan(ctx)
-	if err != nil {
-		return err
-	}
-	k.history.rules(p)
-	k.reconciler.Apply(p)
-	return k.reconciler.WaitSettled(ctx)
 }
 
 // Services implements admin.Runtime.

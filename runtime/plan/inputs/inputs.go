@@ -15,8 +15,11 @@ import (
 // Inputs is what was read. It is read-only.
 type Inputs struct {
 	Catalog *catalog.Catalog
-	// Packages are all versions of all names; the plan takes the highest of each.
-	Packages   []*catalog.Package
+	// Packages are all versions of all names; the plan takes the highest of each that is not pinned.
+	Packages []*catalog.Package
+	// Pins in force; Missing are versions that a change asked for and that are not installed ("Name version").
+	Pins       catalog.Pins
+	Missing    []string
 	Profiles   *profile.Set
 	Resolution *profile.Resolution
 	Config     *config.Config
@@ -31,6 +34,11 @@ type Inputs struct {
 // Read reads the installation in home for the given command line. Nothing is written and nothing is started. A wrong flag or
 // profile gives an error of kind profile.ErrUsage.
 func Read(ctx context.Context, home string, args []string) (*Inputs, error) {
+	return ReadChanged(ctx, home, args, Change{})
+}
+
+// ReadChanged is Read as if a change had been made. The change is not made.
+func ReadChanged(ctx context.Context, home string, args []string, change Change) (*Inputs, error) {
 	in := &Inputs{Catalog: catalog.At(home), Components: map[string]*config.Component{}}
 	var err error
 	if in.Profiles, err = profile.Load(home); err != nil {
@@ -43,12 +51,14 @@ func Read(ctx context.Context, home string, args []string) (*Inputs, error) {
 	if req.Installed, err = in.Catalog.Names(); err != nil {
 		return nil, err
 	}
+	req.Installed = change.names(req.Installed)
 	if req.Remembered, err = in.Catalog.Known(); err != nil {
 		return nil, err
 	}
 	if req.Rules, err = profile.RulesAt(home).List(); err != nil {
 		return nil, err
 	}
+	req.Rules = change.rules(req.Rules)
 	if in.Resolution, err = in.Profiles.Resolve(req); err != nil {
 		return nil, err
 	}
@@ -58,8 +68,13 @@ func Read(ctx context.Context, home string, args []string) (*Inputs, error) {
 	if in.Packages, err = in.Catalog.Scan(ctx); err != nil {
 		return nil, err
 	}
+	in.Packages = change.packages(in.Packages)
+	if in.Pins, err = catalog.ReadPins(home); err != nil {
+		return nil, err
+	}
+	in.Pins, in.Missing = in.Pins.Apply(in.Packages, change.Versions)
 	in.Notices = append(append(in.Notices, in.Resolution.Notices...), in.Config.Notices...)
-	for _, p := range catalog.Choose(in.Packages) {
+	for _, p := range catalog.ChoosePinned(in.Packages, in.Pins) {
 		if p.Descriptor == nil {
 			continue
 		}
@@ -75,7 +90,7 @@ func Read(ctx context.Context, home string, args []string) (*Inputs, error) {
 func (in *Inputs) Plan() *plan.Plan {
 	return plan.Build(plan.Input{
 		Profile:  in.Resolution.Profile,
-		Packages: catalog.Choose(in.Packages),
+		Packages: catalog.ChoosePinned(in.Packages, in.Pins),
 		Decide:   in.Resolution.Decide,
 		Known:    in.Resolution.Known(),
 		Config:   func(name string) *config.Component { return in.Components[name] },

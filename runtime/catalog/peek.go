@@ -1,0 +1,81 @@
+package catalog
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Peek reads the package in src, a folder with a component.yaml, as Install would make it, and changes nothing.
+func Peek(ctx context.Context, src string) (*Package, error) {
+	root, err := os.OpenRoot(src)
+	if err != nil {
+		return nil, ErrInstall.Wrap(err, "the folder %s cannot be read", src)
+	}
+	defer root.Close()
+	data, err := root.ReadFile(descriptorFile)
+	if err != nil {
+		return nil, ErrInstall.Wrap(err, "%s has no %s", src, descriptorFile)
+	}
+	p := &Package{Dir: src}
+	if p.Descriptor, err = ParseDescriptor(filepath.Join(src, descriptorFile), data); err != nil {
+		return nil, err
+	}
+	p.Name, p.Version = p.Descriptor.Name, p.Descriptor.Version.String()
+	err = fs.WalkDir(root.FS(), ".", func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return ErrInstall.Wrap(err, "%s cannot be read", path)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case path == ".":
+			return nil
+		case strings.HasPrefix(e.Name(), "."):
+			if e.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case e.IsDir() || path == lockFile:
+			return nil
+		}
+		f, err := peekFile(root, path)
+		p.Files = append(p.Files, f)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(p.Files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
+	sum := sha256.Sum256(writeLock(p.Files))
+	p.Digest = hex.EncodeToString(sum[:])
+	return p, p.checkExecutable()
+}
+
+func peekFile(root *os.Root, path string) (File, error) {
+	f, err := open(root, path)
+	if err != nil {
+		return File{}, ErrInstall.Wrap(err, "%s cannot be read", path)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return File{}, ErrInstall.New("%s is no regular file", path)
+	}
+	mode := fs.FileMode(0o644)
+	if info.Mode()&0o111 != 0 {
+		mode = 0o755
+	}
+	sum := sha256.New()
+	size, err := io.Copy(sum, f)
+	if err != nil {
+		return File{}, ErrInstall.Wrap(err, "%s cannot be read", path)
+	}
+	return File{Path: path, SHA256: hex.EncodeToString(sum.Sum(nil)), Size: size, Mode: mode}, nil
+}
