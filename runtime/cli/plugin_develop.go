@@ -8,12 +8,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"carbonado.dev/carbonado/runtime/pluginkit"
+	"carbonado.dev/carbonado/runtime/pluginkit/conform"
 	"carbonado.dev/sdk/component"
 )
 
 // developCommands are the verbs that make a component; what they do is runtime/pluginkit's.
 func (a *app) developCommands() []*cobra.Command {
-	return []*cobra.Command{a.newCommand(), a.genCommand(), a.buildCommand(), a.testCommand()}
+	return []*cobra.Command{a.newCommand(), a.genCommand(), a.buildCommand(), a.testCommand(), a.conformCommand()}
 }
 
 // project is the component whose folder a command works on: the one given, or the present one.
@@ -81,4 +82,33 @@ func (a *app) testCommand() *cobra.Command {
 		}
 		return p.Test(cmd.Context())
 	}}
+}
+
+func (a *app) conformCommand() *cobra.Command {
+	configFile := ""
+	c := &cobra.Command{Use: "conform FOLDER [--config FILE]", Short: "Start a package's executable without a server and check it against the component protocol", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		o := conform.Options{}
+		if configFile != "" {
+			var err error
+			if o.Config, err = os.ReadFile(configFile); err != nil {
+				return errUsage.Wrap(err, "--config")
+			}
+		}
+		if a.format == "table" || a.format == "" { // as they come: a slow one shows where it is
+			o.Each = func(r conform.Result) { fmt.Fprintf(a.Stdout, "%-4s  %-18s  %s\n", r.State, r.Name, r.Text) }
+		}
+		report, err := conform.Run(cmd.Context(), args[0], o)
+		if err != nil {
+			return err
+		}
+		if err := a.print(report, func(w io.Writer) {
+			fmt.Fprintf(w, "%s %s: %d passed, %d failed, %d warnings, %d do not apply\n", report.Component, report.Version,
+				report.Count(conform.OK), report.Count(conform.Fail), report.Count(conform.Warn), report.Count(conform.None))
+		}); err != nil {
+			return err
+		}
+		return report.Err()
+	}}
+	c.Flags().StringVar(&configFile, "config", "", "the component's configuration, a JSON object (default: its schema's defaults)")
+	return c
 }
