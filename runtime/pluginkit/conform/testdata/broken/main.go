@@ -197,7 +197,7 @@ func (f *filtered) Send(e *controlv1.ComponentEvent) error {
 	case *controlv1.ComponentEvent_Health:
 		left = "health"
 	}
-	if fault == left {
+	if left != "" && fault == left {
 		return nil
 	}
 	return f.ServerStreamingServer.Send(e)
