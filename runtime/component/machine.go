@@ -27,6 +27,9 @@ type Transition struct {
 	Generation uint64 `json:"generation,omitempty" yaml:"generation,omitempty"`
 	// Cause is the cause of a move for the worse; nil otherwise.
 	Cause *Cause `json:"cause,omitempty" yaml:"cause,omitempty"`
+	// Beside: the move of a generation that does not serve: a successor that is not ready, or one that was replaced and ends. The
+	// unit's own state is that of the serving one.
+	Beside bool `json:"beside,omitempty" yaml:"beside,omitempty"`
 }
 
 // Move is what the mover says about a transition; the machine adds the rest.
@@ -46,6 +49,8 @@ type Machine struct {
 	// record is called for every move made, in order, under mu; it must not call the machine.
 	record func(name string, t Transition)
 
+	beside bool // a generation beside the serving one
+
 	mu    sync.Mutex // guards state, since
 	state State
 	since time.Time
@@ -55,6 +60,23 @@ type Machine struct {
 // record is told every move made, in order, and must not call the machine. record may be nil.
 func NewMachine(name string, now func() time.Time, next func() uint64, record func(name string, t Transition)) *Machine {
 	return &Machine{name: name, now: now, next: next, record: record, state: Installed, since: now()}
+}
+
+// Successor makes the machine of a process that is to replace the one that m is about. It begins at Resolved; its moves are marked as
+// beside. TakeOver makes it the unit's.
+func (m *Machine) Successor() *Machine {
+	return &Machine{name: m.name, now: m.now, next: m.next, record: m.record, state: Resolved, since: m.now(), beside: true}
+}
+
+// TakeOver exchanges the states of the unit's machine and its successor's: from now on m is about the new process and next about the
+// old one. Both must belong to one caller, who moves neither meanwhile.
+func (m *Machine) TakeOver(next *Machine) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next.mu.Lock()
+	defer next.mu.Unlock()
+	m.state, next.state = next.state, m.state
+	m.since, next.since = next.since, m.since
 }
 
 // State is the present state and since when.
@@ -73,7 +95,7 @@ func (m *Machine) Move(mv Move) (Transition, error) {
 	}
 	t := Transition{
 		Seq: m.next(), Time: m.now(), From: m.state, To: mv.To,
-		Reason: mv.Reason, Actor: mv.Actor, Generation: mv.Generation, Cause: mv.Cause,
+		Reason: mv.Reason, Actor: mv.Actor, Generation: mv.Generation, Cause: mv.Cause, Beside: m.beside,
 	}
 	m.state, m.since = t.To, t.Time
 	if m.record != nil {
@@ -82,26 +104,46 @@ func (m *Machine) Move(mv Move) (Transition, error) {
 	return t, nil
 }
 
-// AsOf gives the state that the moves of one unit, in order, had led to at time t. Before the first move it is Installed.
+// AsOf gives the state that the moves of one unit, in order, had led to at time t: that of its serving process. Before the first move
+// it is Installed.
 func AsOf(moves []Transition, t time.Time) State {
 	s := Installed
 	for _, m := range moves {
 		if m.Time.After(t) {
 			break
 		}
-		s = m.To
+		if !m.Beside {
+			s = m.To
+		}
 	}
 	return s
 }
 
-// Check replays the moves of one unit and reports the first that does not follow from the one before.
+// Check replays the moves of one unit and reports the first that does not follow from the one before. Generations beside the serving
+// one are followed too: a successor begins at Resolved, and is the serving one from its move to Active on.
 func Check(moves []Transition) error {
-	s := Installed
+	s, serving := Installed, uint64(0)
+	beside := map[uint64]State{}
 	for i, m := range moves {
+		was, known := beside[m.Generation]
+		switch {
+		case m.Beside:
+			if !known {
+				was = Resolved
+			}
+			if m.From != was || !was.May(m.To) {
+				return fmt.Errorf("move %d of generation %d, beside, goes from %s to %s, but it was %s", i, m.Generation, m.From, m.To, was)
+			}
+			beside[m.Generation] = m.To
+			continue
+		case known && m.To == Active && was == m.From:
+			delete(beside, m.Generation)
+			beside[serving], s = s, was
+		}
 		if m.From != s || !s.May(m.To) {
 			return fmt.Errorf("move %d goes from %s to %s, but the unit was %s", i, m.From, m.To, s)
 		}
-		s = m.To
+		s, serving = m.To, m.Generation
 	}
 	return nil
 }

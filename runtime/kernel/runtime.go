@@ -231,7 +231,7 @@ func (k *Kernel) Restart(ctx context.Context, name, actor string) error {
 	if !v.Planned.Runs {
 		return admin.ErrRefused.Wrap(reasonOf(v), "%s can't be restarted", name)
 	}
-	return k.reconciler.Restart(ctx, name, actor)
+	return k.reconciler.Restart(ctx, name, actor, false)
 }
 
 // Disable implements admin.Runtime: a lasting rule, then the plan anew.

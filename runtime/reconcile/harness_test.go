@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"os"
@@ -30,9 +31,14 @@ import (
 // authorizer is the service that providers of these tests offer.
 type authorizer struct {
 	analyticsv1.UnimplementedAuthorizerServer
+	said string // the provider's version
+	wait func(version, permission string)
 }
 
-func (authorizer) Authorize(context.Context, *analyticsv1.AuthorizeRequest) (*analyticsv1.AuthorizeResponse, error) {
+func (a authorizer) Authorize(_ context.Context, req *analyticsv1.AuthorizeRequest) (*analyticsv1.AuthorizeResponse, error) {
+	if req.Permission != "" {
+		a.wait(a.said, req.Permission)
+	}
 	return &analyticsv1.AuthorizeResponse{Allowed: true}, nil
 }
 
@@ -62,6 +68,13 @@ type world struct {
 	failStart map[string]error
 	gens      map[string]uint64
 	live      int
+	replaced  []Replacement
+	// wait is called within calls that have a permission.
+	wait func(version, permission string)
+	// hook is called in Start of every process.
+	hook func(c *sdk.C)
+	// unable are versions whose processes do not tell of abilities that older SDKs don't have.
+	unable map[string]bool
 }
 
 func newWorld(t *testing.T, descriptors ...string) *world {
@@ -109,11 +122,14 @@ func (w *world) apply() {
 }
 
 func (w *world) notify(ev Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if ev.Replaced != nil {
+		w.replaced = append(w.replaced, *ev.Replaced)
+	}
 	if ev.Transition == nil {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.moves[ev.Component] = append(w.moves[ev.Component], *ev.Transition)
 	if ev.Transition.To == component.Active || ev.Transition.From == component.Active {
 		w.order = append(w.order, ev.Component+" "+ev.Transition.To.String())
@@ -134,16 +150,20 @@ func (w *world) Launch(_ context.Context, c *plan.Component, generation uint64) 
 	if err != nil {
 		return nil, err
 	}
-	p := &simulated{w: w, name: c.Name, generation: generation, done: make(chan struct{}), run: filepath.Join(w.dir, fmt.Sprintf("%s-%d", c.Name, generation))}
+	p := &simulated{w: w, name: c.Name, version: c.Package.Version, generation: generation, done: make(chan struct{}), run: filepath.Join(w.dir, fmt.Sprintf("%s-%d", c.Name, generation))}
 	if err := os.MkdirAll(p.run, 0o700); err != nil {
 		return nil, err
 	}
 	p.control = sdk.NewControl(sdk.Spec{Start: func(ctx *sdk.C) error {
 		w.mu.Lock()
 		w.contexts[c.Name] = ctx
+		hook := w.hook
 		w.mu.Unlock()
+		if hook != nil {
+			hook(ctx)
+		}
 		if len(c.Package.Descriptor.Provides) > 0 {
-			analyticsv1.RegisterAuthorizerServer(ctx, authorizer{})
+			analyticsv1.RegisterAuthorizerServer(ctx, authorizer{said: c.Package.Version, wait: w.wait})
 		}
 		return nil
 	}}, sdkDescriptor(c.Package.Descriptor), sdk.Host{Log: hclog.NewNullLogger(), Exit: func() { p.end(component.Result{Kind: component.ResultOK}) }})
@@ -169,19 +189,20 @@ func (w *world) Launch(_ context.Context, c *plan.Component, generation uint64) 
 func sdkDescriptor(d *component.Descriptor) *sdk.Descriptor {
 	out := &sdk.Descriptor{Name: d.Name, Version: d.Version.String()}
 	for _, p := range d.Provides {
-		out.Provides = append(out.Provides, sdk.Provided{Service: p.Service, Version: p.Version.String()})
+		out.Provides = append(out.Provides, sdk.Provided{Service: p.Service, Version: p.Version.String(), Properties: p.Properties})
 	}
 	return out
 }
 
 func (w *world) Configuration(c *plan.Component, p Process) (*controlv1.ConfigureRequest, error) {
-	return &controlv1.ConfigureRequest{Name: c.Name, Version: "1.0.0", Generation: p.Generation(), RunFolder: p.RunFolder()}, nil
+	return &controlv1.ConfigureRequest{Name: c.Name, Version: c.Package.Version, Generation: p.Generation(), RunFolder: p.RunFolder()}, nil
 }
 
 // simulated is one process.
 type simulated struct {
 	w          *world
 	name       string
+	version    string
 	generation uint64
 	run        string
 	control    *sdk.Control
@@ -199,7 +220,13 @@ func (p *simulated) Generation() uint64               { return p.generation }
 func (p *simulated) RunFolder() string                { return p.run }
 func (p *simulated) Listeners() []*controlv1.Listener { return nil }
 func (p *simulated) Component() controlv1.ComponentClient {
-	return controlv1.NewComponentClient(p.conn)
+	c := controlv1.NewComponentClient(p.conn)
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	if p.w.unable[p.version] {
+		return olderSDK{c}
+	}
+	return c
 }
 func (p *simulated) Deployer() controlv1.DeployerClient { return controlv1.NewDeployerClient(p.conn) }
 func (p *simulated) Done() <-chan struct{}              { return p.done }
@@ -277,7 +304,18 @@ func newWorldPackages(t *testing.T, descriptors ...string) []*catalog.Package {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, &catalog.Package{Name: d.Name, Version: "1.0.0", Descriptor: d})
+		out = append(out, &catalog.Package{Name: d.Name, Version: d.Version.String(), Digest: fmt.Sprintf("%x", sha256.Sum256([]byte(text))), Descriptor: d})
 	}
 	return out
+}
+
+// olderSDK answers as the SDK of the first release did.
+type olderSDK struct{ controlv1.ComponentClient }
+
+func (o olderSDK) Configure(ctx context.Context, req *controlv1.ConfigureRequest, opts ...grpc.CallOption) (*controlv1.ConfigureResponse, error) {
+	resp, err := o.ComponentClient.Configure(ctx, req, opts...)
+	if resp != nil {
+		resp.Abilities = []string{"replay"}
+	}
+	return resp, err
 }

@@ -2,13 +2,12 @@ package reconcile
 
 import (
 	"context"
-	"errors"
-	"io"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
 
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/plan"
 	"carbonado.dev/carbonado/runtime/registry"
 	"carbonado.dev/carbonado/runtime/supervisor"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
@@ -20,12 +19,16 @@ func (u *unit) start(ctx context.Context, reason string) (bool, time.Duration) {
 	defer cancel()
 	u.mu.Lock()
 	planned := u.planned
+	if planned == nil { // its package went in this moment
+		u.mu.Unlock()
+		return true, 0
+	}
 	u.gen = u.r.Host.Generation(u.name)
 	u.cancel = cancel
 	u.cause = nil
 	u.mu.Unlock()
 	u.move(component.Starting, reason, "kernel", nil)
-	err := u.bringUp(startCtx, planned.Package.Descriptor)
+	err := u.bringUp(startCtx, planned)
 	u.mu.Lock()
 	u.cancel = nil
 	cancelled := startCtx.Err() != nil && ctx.Err() == nil
@@ -46,11 +49,11 @@ func (u *unit) start(ctx context.Context, reason string) (bool, time.Duration) {
 		u.move(component.Resolved, "the start was called off", "operator", nil)
 		return true, 0
 	}
-	kind := component.ResultStartTimeout
+	kind := component.ResultExit
 	exit, had := supervisor.ExitOf(err)
 	if u.process != nil {
-		if !errors.Is(err, context.DeadlineExceeded) {
-			kind = component.ResultExit
+		if late(err) {
+			kind = component.ResultStartTimeout
 		}
 		exit, had = u.process.Kill(ctx, kind), true
 	}
@@ -62,107 +65,32 @@ func (u *unit) start(ctx context.Context, reason string) (bool, time.Duration) {
 }
 
 // bringUp is the order of SEAMS.md section 3: launch, Configure, references, Prepare, Acquire, services.
-func (u *unit) bringUp(ctx context.Context, d *component.Descriptor) error {
-	u.mu.Lock()
-	planned, gen := u.planned, u.gen
-	u.mu.Unlock()
-	p, err := u.r.Host.Launch(ctx, planned, gen)
+func (u *unit) bringUp(ctx context.Context, planned *plan.Component) error {
+	p, err := u.r.Host.Launch(ctx, planned, u.generation())
 	if err != nil {
 		return err
 	}
-	u.process = p
+	u.body = body{planned: planned, process: p}
 	u.mu.Lock()
-	u.pid, u.live = p.PID(), p
+	u.pid, u.live, u.running = p.PID(), p, planned
 	u.mu.Unlock()
-	conf, err := u.r.Host.Configuration(planned, p)
-	if err != nil {
-		return err
-	}
-	client := p.Component()
-	address := ""
-	if err := within(ctx, ConfigureTimeout, func(ctx context.Context) error {
-		resp, err := client.Configure(ctx, conf)
-		address = resp.GetServiceAddress()
-		return err
+	if err := u.prepare(ctx, &u.body, func(w *wiring) {
+		u.mu.Lock()
+		u.links = w
+		u.mu.Unlock()
 	}); err != nil {
 		return err
 	}
-	u.wiring = u.r.wire(u, p, d)
-	u.mu.Lock()
-	u.links = u.wiring
-	u.mu.Unlock()
-	if err := u.wiring.ready(ctx); err != nil {
+	if err := u.acquire(ctx, &u.body, ""); err != nil {
 		return err
 	}
-	if err := within(ctx, PrepareTimeout, func(ctx context.Context) error {
-		_, err := client.Prepare(ctx, &controlv1.PrepareRequest{})
-		return err
-	}); err != nil {
-		return err
-	}
-	if err := within(ctx, AcquireTimeout, func(ctx context.Context) error {
-		_, err := client.Acquire(ctx, &controlv1.AcquireRequest{})
-		return err
-	}); err != nil {
-		return err
-	}
-	return u.watch(ctx, p, address, d)
+	return u.watch(ctx, &u.body, nil)
 }
 
 func within(ctx context.Context, d time.Duration, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	return f(ctx)
-}
-
-// watch follows the component's registrations and health, and returns when the first picture is complete.
-func (u *unit) watch(ctx context.Context, p Process, address string, d *component.Descriptor) error {
-	watchCtx, unwatch := context.WithCancel(context.Background())
-	stream, err := p.Component().Watch(watchCtx, &controlv1.WatchRequest{})
-	if err != nil {
-		unwatch()
-		return err
-	}
-	u.unwatch, u.watchDone = unwatch, make(chan struct{})
-	synced := make(chan error, 1)
-	go func() {
-		defer close(u.watchDone)
-		first := true
-		for {
-			ev, err := stream.Recv()
-			if err != nil {
-				if first {
-					synced <- err
-				}
-				if !errors.Is(err, io.EOF) && watchCtx.Err() == nil {
-					u.kick()
-				}
-				return
-			}
-			switch e := ev.Event.(type) {
-			case *controlv1.ComponentEvent_Health:
-				u.reported(e.Health)
-			case *controlv1.ComponentEvent_Published:
-				u.published(e.Published, p, address, d)
-			case *controlv1.ComponentEvent_Withdrawn:
-				u.withdrawn(e.Withdrawn.LocalId, p.Generation())
-			case *controlv1.ComponentEvent_Synced:
-				u.r.Registry.Settle(u.name, p.Generation())
-				if first {
-					synced <- nil
-					first = false
-				}
-			}
-		}
-	}()
-	return within(ctx, callTimeout, func(ctx context.Context) error {
-		select {
-		case err := <-synced:
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	})
 }
 
 func (u *unit) published(s *controlv1.ServicePublished, p Process, address string, d *component.Descriptor) {
@@ -345,22 +273,10 @@ func (u *unit) needs(name string) bool {
 	return false
 }
 
-func (u *unit) stopWatching() {
-	if u.unwatch != nil {
-		u.unwatch()
-		<-u.watchDone
-		u.unwatch = nil
-	}
-}
-
 // forget empties the unit's ledger after its process has ended: links, watch, health.
 func (u *unit) forget() {
-	u.stopWatching()
-	if u.wiring != nil {
-		u.wiring.close()
-		u.wiring = nil
-	}
-	u.process = nil
+	u.body.close()
+	u.body = body{}
 	u.mu.Lock()
 	u.pid, u.live, u.links = 0, nil, nil
 	u.mu.Unlock()

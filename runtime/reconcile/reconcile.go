@@ -86,7 +86,9 @@ type Event struct {
 	Transition *component.Transition
 	Health     component.Health
 	Service    *registry.Event
-	Cause      *component.Cause
+	// Replaced is the end of a replacement of the component's process, whatever became of it.
+	Replaced *Replacement
+	Cause    *component.Cause
 	// CauseChanged: why the unit is not ACTIVE is another thing now (Cause; nil is nothing), without a transition.
 	CauseChanged bool
 }
@@ -118,14 +120,16 @@ type Reconciler struct {
 	stopping bool
 	// leaving are providers about to go: units behave as if their services were gone already.
 	leaving map[string]bool
-	changed chan struct{} // closed and renewed at each change of any unit
-	wg      sync.WaitGroup
+	// consumers are the kernel's own wirings.
+	consumers map[*wiring]bool
+	changed   chan struct{} // closed and renewed at each change of any unit
+	wg        sync.WaitGroup
 }
 
 // New makes a Reconciler without units; Apply brings them.
 func New(c Config) *Reconciler {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, changed: make(chan struct{})}
+	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, consumers: map[*wiring]bool{}, changed: make(chan struct{})}
 	r.track = c.Registry.Track(registry.Query{}, func(ev registry.Event) {
 		r.Notify(Event{Component: ev.Service.Provider, Service: &ev})
 		r.kickAll()
@@ -272,24 +276,6 @@ func (r *Reconciler) Start(ctx context.Context, name, actor string) error {
 func (r *Reconciler) Stop(ctx context.Context, name, actor string) error {
 	return r.ask(ctx, name, func(u *unit) { u.request(order{kind: orderStop, actor: actor}) }, func(v View) (bool, error) {
 		return v.Settled && v.Pid == 0, nil
-	})
-}
-
-// Restart replaces the component's process by a new one; consumers keep their references, suspended meanwhile.
-func (r *Reconciler) Restart(ctx context.Context, name, actor string) error {
-	u := r.unit(name)
-	if u == nil {
-		return ErrUnknown.New("component %s", name)
-	}
-	before := u.view().Generation
-	return r.ask(ctx, name, func(u *unit) { u.request(order{kind: orderRestart, actor: actor}) }, func(v View) (bool, error) {
-		switch {
-		case v.State == component.Active && v.Generation > before:
-			return true, nil
-		case v.Settled && v.State != component.Active && v.Cause != nil:
-			return true, asError(v.Cause)
-		}
-		return false, nil
 	})
 }
 

@@ -116,7 +116,7 @@ func TestRestartKeepsServicesAndConsumers(t *testing.T) {
 	w := newWorld(t, consumer("Asker", "1..1"), provider("Oracle"))
 	w.until("Asker", component.Active)
 	before := w.r.Registry.Find(registry.Query{Service: service})[0]
-	if err := w.r.Restart(ctx(t), "Oracle", "ann"); err != nil {
+	if err := w.r.Restart(ctx(t), "Oracle", "ann", false); err != nil {
 		t.Fatal(err)
 	}
 	after := w.r.Registry.Find(registry.Query{Service: service})

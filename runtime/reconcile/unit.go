@@ -18,6 +18,7 @@ const (
 	orderStart
 	orderStop
 	orderRestart
+	orderUpdate
 	orderShutdown
 )
 
@@ -25,6 +26,7 @@ const (
 type order struct {
 	kind  orderKind
 	actor string
+	hard  bool // of a restart: kill first
 }
 
 // unit is one installed component. Its goroutine alone moves the machine and owns the process.
@@ -36,13 +38,11 @@ type unit struct {
 
 	// owned by the unit's goroutine
 	restarts  supervisor.Restarts
-	process   Process
-	wiring    *wiring
+	body           // the serving process
 	over      bool // another unit has taken this one's place
-	unwatch   context.CancelFunc
-	watchDone chan struct{}
 	retryAt   time.Time
 	waitSince time.Time
+	settleAt  time.Time // when what an earlier process had published and this one has not goes for good; zero: nothing is left to go
 
 	// mu guards the fields below.
 	mu      sync.Mutex
@@ -60,6 +60,9 @@ type unit struct {
 	busy    bool // a step is under way
 	dirty   bool // a kick came that no step has seen
 	live    Process
+	next    Process // the one that is to replace live
+	history Replacements
+	running *plan.Component    // what the newest process that served, or tried to, was started from
 	links   *wiring            // of live, for those who look
 	cancel  context.CancelFunc // ends a start under way
 }
@@ -75,7 +78,7 @@ func (r *Reconciler) newUnit(c *plan.Component) *unit {
 
 func (u *unit) setPlanned(c *plan.Component) {
 	u.mu.Lock()
-	u.planned = c
+	u.planned = u.keep(c)
 	if c == nil {
 		u.held = false // the operator's word was about the package that is gone
 	}
@@ -87,7 +90,7 @@ func (u *unit) setPlanned(c *plan.Component) {
 func (u *unit) request(o order) {
 	u.mu.Lock()
 	u.order = o
-	if o.kind != orderStart && u.cancel != nil {
+	if o.kind != orderStart && o.kind != orderUpdate && u.cancel != nil {
 		u.cancel()
 	}
 	u.mu.Unlock()
@@ -233,10 +236,15 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 		case u.uninstalled():
 			u.move(component.Uninstalled, "its package is gone", "kernel", nil)
 			return false, idle
-		case o.kind == orderStart || o.kind == orderRestart:
+		case o.kind == orderStart || o.kind == orderRestart || o.kind == orderUpdate:
 			u.restarts.Reset()
 			u.setCause(nil)
 			u.move(component.Resolved, "reset", o.actor, nil)
+			return true, 0
+		case u.renewed():
+			u.restarts.Reset()
+			u.setCause(nil)
+			u.move(component.Resolved, "its package has a new digest", "kernel", nil)
 			return true, 0
 		}
 	}
@@ -245,8 +253,8 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 
 func (u *unit) active(ctx context.Context, o order, want bool, why *component.Cause) (bool, time.Duration) {
 	switch {
-	case o.kind == orderRestart:
-		u.stop(ctx, component.ResultReplaced, "restart", o.actor, true)
+	case o.kind == orderRestart && o.hard:
+		u.killForRestart(ctx, o.actor)
 		return true, 0
 	case !want:
 		actor := "kernel"
@@ -264,6 +272,13 @@ func (u *unit) active(ctx context.Context, o order, want bool, why *component.Ca
 	if u.restarts.Spent() {
 		u.restarts.Reset()
 	}
+	if reason, actor := u.outdated(o); reason != "" {
+		u.replace(ctx, reason, actor)
+		return true, 0
+	}
+	if late := u.settleLate(); late > 0 {
+		return false, late
+	}
 	return false, idle
 }
 
@@ -274,7 +289,7 @@ func (u *unit) backoff(ctx context.Context, o order, want bool, why *component.C
 		u.setCause(why)
 		u.move(component.Resolved, text(why), "kernel", why)
 		return true, 0
-	case o.kind == orderStart || o.kind == orderRestart:
+	case o.kind == orderStart || o.kind == orderRestart || o.kind == orderUpdate:
 		u.restarts.Reset()
 	case time.Now().Before(u.retryAt):
 		return false, time.Until(u.retryAt)
@@ -298,7 +313,7 @@ func (u *unit) takeOrder() order {
 	switch o.kind {
 	case orderStop:
 		u.held = true
-	case orderStart, orderRestart:
+	case orderStart, orderRestart, orderUpdate:
 		u.held = false
 		u.order = order{}
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"carbonado.dev/carbonado/runtime/catalog"
 	"carbonado.dev/carbonado/runtime/component"
 	"carbonado.dev/carbonado/runtime/deploy"
 	"carbonado.dev/carbonado/runtime/plan"
@@ -28,6 +29,10 @@ type View struct {
 	Last     component.Result
 	Tail     []string
 	Bindings []Binding
+	// Package is what the serving process was started from, or would be.
+	Package *catalog.Package
+	// Replacements are those of its processes by others.
+	Replacements Replacements
 	// Settled: nothing is under way.
 	Settled bool
 }
@@ -64,6 +69,13 @@ func (u *unit) view() View {
 	v := View{
 		Name: u.name, State: state, Since: since, Planned: u.planned, Health: u.health, HealthCause: u.hcause, Cause: u.cause,
 		Pid: u.pid, Generation: u.gen, Restarts: u.crashes, Last: u.last, Tail: slices.Clone(u.tail),
+		Replacements: u.history,
+	}
+	if u.planned != nil {
+		v.Package = u.planned.Package
+	}
+	if u.live != nil && u.running != nil {
+		v.Package = u.running.Package
 	}
 	v.Settled = !u.busy && !u.dirty && !state.Live() || !u.busy && !u.dirty && state == component.Active
 	if state == component.Backoff {
@@ -129,7 +141,7 @@ func (r *Reconciler) Owners() []deploy.Owner {
 	for _, u := range r.all() {
 		state, _ := u.machine.State()
 		u.mu.Lock()
-		planned, live, gen, c := u.planned, u.live, u.gen, u.cause
+		planned, live, next, gen, c := u.planned, u.live, u.next, u.gen, u.cause
 		u.mu.Unlock()
 		if planned == nil || len(planned.Package.Descriptor.Deploys) == 0 {
 			continue
@@ -138,7 +150,7 @@ func (r *Reconciler) Owners() []deploy.Owner {
 		for _, d := range planned.Package.Descriptor.Deploys {
 			o.Types = append(o.Types, deploy.Type{Type: d.Type, Directory: d.Directory, Suffix: d.Suffix})
 		}
-		if state == component.Active && live != nil {
+		if state == component.Active && live != nil && next == nil {
 			o.Client, o.Generation, o.Cause = live.Deployer(), gen, nil
 		} else if o.Cause == nil {
 			o.Cause = component.CauseOf(ErrStart.New("%s is %s", u.name, state)).Proto()

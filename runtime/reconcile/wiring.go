@@ -88,7 +88,11 @@ func (r *Reconciler) wire(u *unit, p Process, d *component.Descriptor) *wiring {
 func (r *Reconciler) Consume(reference string, q registry.Query, pid, uid int, consumer Consumer) (stop func()) {
 	w := &wiring{r: r, consumer: consumer, name: KernelName, pid: pid, uid: uid}
 	w.follow(reference, q, component.Many)
-	return w.close
+	forget := r.remember(w)
+	return func() {
+		forget()
+		w.close()
+	}
 }
 
 func (w *wiring) follow(name string, q registry.Query, most int) {
@@ -204,10 +208,12 @@ func (r *Reconciler) processOf(name string, generation uint64) Process {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.live == nil || u.live.Generation() != generation {
-		return nil
+	for _, p := range []Process{u.live, u.next} {
+		if p != nil && p.Generation() == generation {
+			return p
+		}
 	}
-	return u.live
+	return nil
 }
 
 func (ref *reference) revoke(l *link) {

@@ -105,7 +105,8 @@ func New() *Registry {
 }
 
 // Publish registers a service. A provider's new generation gets the ids of its older registrations back: the one of the
-// same service with the same properties, or else with the same LocalID. The same provider, generation and LocalID twice is
+// same service with the same properties, or else with the same LocalID; so does a generation that was suspended and serves again. The
+// same provider, generation and LocalID twice is
 // a Modify. A generation older than the newest one seen of the provider gives ErrStale.
 func (r *Registry) Publish(p Publication) (Service, error) {
 	if p.Service == "" || p.Provider == "" {
@@ -149,7 +150,7 @@ func (r *Registry) heir(p Publication) *Service {
 		switch {
 		case s.Generation == p.Generation && s.LocalID == p.LocalID:
 			n = 4
-		case s.Generation >= p.Generation:
+		case s.Generation > p.Generation, s.Generation == p.Generation && !s.Suspended:
 		case maps.Equal(s.Properties, p.Properties) && s.LocalID == p.LocalID:
 			n = 3
 		case maps.Equal(s.Properties, p.Properties):
@@ -211,10 +212,10 @@ func (r *Registry) Suspend(provider string, generation uint64) []Service {
 	return out
 }
 
-// Settle ends a restart: what the provider had before this generation and has not published again goes for good. It gives
-// the services that went, by id.
+// Settle ends a restart: what the provider had before this generation, or before it was suspended, and has not published again goes
+// for good. It gives the services that went, by id.
 func (r *Registry) Settle(provider string, generation uint64) []Service {
-	return r.removeWhere(provider, func(s *Service) bool { return s.Generation < generation })
+	return r.removeWhere(provider, func(s *Service) bool { return s.Generation < generation || s.Generation == generation && s.Suspended })
 }
 
 // WithdrawProvider removes all services of a provider for good: it is stopped, failed, disabled or uninstalled. It gives

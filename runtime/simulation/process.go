@@ -168,7 +168,11 @@ func (p *Process) call(ctx context.Context, phase string) error {
 
 // Configure implements controlv1.ComponentClient, as the following methods do.
 func (p *Process) Configure(ctx context.Context, _ *controlv1.ConfigureRequest, _ ...grpc.CallOption) (*controlv1.ConfigureResponse, error) {
-	return &controlv1.ConfigureResponse{ServiceAddress: "unix://" + p.RunFolder() + "/svc.sock"}, p.call(ctx, "configure")
+	resp := &controlv1.ConfigureResponse{ServiceAddress: "unix://" + p.RunFolder() + "/svc.sock"}
+	if p.pid%3 > 0 { // every third is built with an older SDK
+		resp.Abilities = []string{"replay", "reacquire"}
+	}
+	return resp, p.call(ctx, "configure")
 }
 
 // Prepare is simulated.
@@ -194,7 +198,10 @@ func (p *Process) Acquire(ctx context.Context, _ *controlv1.AcquireRequest, _ ..
 }
 
 // Drain withdraws what was published.
-func (p *Process) Drain(ctx context.Context, _ *controlv1.DrainRequest, _ ...grpc.CallOption) (*controlv1.DrainResponse, error) {
+func (p *Process) Drain(ctx context.Context, req *controlv1.DrainRequest, _ ...grpc.CallOption) (*controlv1.DrainResponse, error) {
+	if req.CallsOnly {
+		return &controlv1.DrainResponse{}, p.call(ctx, "drain")
+	}
 	p.mu.Lock()
 	if p.acquired {
 		p.acquired = false

@@ -45,7 +45,7 @@ type op struct {
 func (o op) String() string { return fmt.Sprintf("%s(%d,%d)", o.Kind, o.Who, o.N) }
 
 var kinds = []string{
-	"crash", "crash", "crash twice", "crash all", "stop", "start", "restart", "disable", "enable", "uninstall", "install",
+	"crash", "crash", "crash twice", "crash all", "stop", "start", "restart", "restart hard", "update", "update", "disable", "enable", "uninstall", "install",
 	"fail", "hang", "exit", "slow", "health", "wait", "wait",
 }
 
@@ -145,7 +145,18 @@ func (h history) run() error {
 			ask(w.Reconciler.Start, name)
 		case "restart":
 			delete(held, name)
-			ask(w.Reconciler.Restart, name)
+			ask(func(ctx context.Context, name, actor string) error { return w.Reconciler.Restart(ctx, name, actor, false) }, name)
+		case "restart hard":
+			delete(held, name)
+			ask(func(ctx context.Context, name, actor string) error { return w.Reconciler.Restart(ctx, name, actor, true) }, name)
+		case "update":
+			if gone[name] {
+				break
+			}
+			if err := w.Install(strings.Replace(h.Descriptors[o.Who], "version: 1.0.0\nsummary", fmt.Sprintf("version: 1.%d.0\nsummary", o.N), 1)); err != nil {
+				return err
+			}
+			w.Apply()
 		case "disable", "enable":
 			w.Enable(name, o.Kind == "enable")
 			w.Apply()

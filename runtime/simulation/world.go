@@ -63,7 +63,7 @@ func (w *World) Install(descriptors ...string) error {
 			return err
 		}
 		w.mu.Lock()
-		w.packages[d.Name] = &catalog.Package{Name: d.Name, Version: d.Version.String(), Descriptor: d}
+		w.packages[d.Name] = &catalog.Package{Name: d.Name, Version: d.Version.String(), Digest: text, Descriptor: d}
 		w.mu.Unlock()
 	}
 	return nil
