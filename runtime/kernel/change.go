@@ -320,7 +320,11 @@ func (k *Kernel) carryOut(ctx context.Context, changes []plan.Change, actor stri
 		case plan.Update, plan.Restart:
 			if v, ok := k.reconciler.View(c.Component); ok && v.Planned != nil && v.Planned.Runs && v.State == component.Active {
 				wanted[c.Component] = true
-				errs = append(errs, k.reconciler.Restart(ctx, c.Component, actor))
+				if c.Kind == plan.Update {
+					errs = append(errs, k.reconciler.Update(ctx, c.Component, actor))
+				} else {
+					errs = append(errs, k.reconciler.Restart(ctx, c.Component, actor, false))
+				}
 			}
 		}
 	}
