@@ -227,3 +227,37 @@ func PSS(pids []int) (int64, error) {
 	}
 	return sum, nil
 }
+
+// LayEmpty makes an installation without any component.
+func LayEmpty(root string) (*Installation, error) {
+	i, err := Lay(root)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(filepath.Join(i.Home, "plugins"))
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(i.Home, "plugins", e.Name())))
+	}
+	if err != nil {
+		return nil, errors.Join(err, i.Remove())
+	}
+	return i, nil
+}
+
+// Package installs a package that has a descriptor and one executable, by the command line.
+func (i *Installation) Package(executable, name, descriptor string) error {
+	dir := filepath.Join(filepath.Dir(i.Home), "packages", name)
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "component.yaml"), []byte(descriptor), 0o644); err != nil {
+		return err
+	}
+	if err := os.Link(executable, filepath.Join(dir, "bin", name)); err != nil {
+		return err
+	}
+	if out, err := i.Command(context.Background(), "plugin", "install", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("install %s: %w\n%s", name, err, out)
+	}
+	return nil
+}

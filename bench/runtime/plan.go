@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"math/rand"
+	"strings"
+	"time"
+
+	"carbonado.dev/carbonado/runtime/catalog"
+	"carbonado.dev/carbonado/runtime/plan"
+	"carbonado.dev/carbonado/runtime/profile"
+)
+
+// measurePlan is the growth of planning time from 500 to 5,000 components as Equinox's StatePerformanceTest makes them: seed 0, up to
+// four services each, up to four uses and four requirements of components made before, one in ten optional.
+func measurePlan(o options) error {
+	small, err := randomState(500)
+	if err != nil {
+		return err
+	}
+	large, err := randomState(5000)
+	if err != nil {
+		return err
+	}
+	var few, many []time.Duration
+	for range max(o.rounds, 3) {
+		const repeats = 10
+		began := time.Now()
+		for range repeats {
+			plan.Build(small)
+		}
+		few = append(few, time.Since(began)/repeats)
+		began = time.Now()
+		p := plan.Build(large)
+		many = append(many, time.Since(began))
+		if n := len(p.Running()); n != 5000 {
+			return fmt.Errorf("%d of 5000 components run", n)
+		}
+	}
+	print("plan-growth", median(many).Seconds()/median(few).Seconds(), 12, "500 to 5,000 components; %s and %s", median(few).Round(10*time.Microsecond), median(many).Round(100*time.Microsecond))
+	return nil
+}
+
+func randomState(n int) (plan.Input, error) {
+	random := rand.New(rand.NewSource(0))
+	in := plan.Input{Profile: "default", Decide: func(string) profile.Decision { return profile.Decision{Enabled: true, Rule: "default"} }}
+	offers := make([]int, n)
+	for i := range n {
+		offers[i] = 1 + random.Intn(4)
+		var b strings.Builder
+		fmt.Fprintf(&b, "name: C%d\nversion: 1.0.0\nsummary: s\nexecutable: bin/x\nprovides:\n", i)
+		for k := range offers[i] {
+			fmt.Fprintf(&b, "  - {service: test.c%d.v1.S%d, version: 1.0.0}\n", i, k)
+		}
+		if uses := random.Intn(5) + random.Intn(5); i > 0 && uses > 0 {
+			b.WriteString("requires:\n")
+			for k := range uses {
+				from := random.Intn(i)
+				cardinality := "1..1"
+				if random.Intn(10) == 0 {
+					cardinality = "0..1"
+				}
+				fmt.Fprintf(&b, "  - {name: r%d, service: test.c%d.v1.S%d, version: \"[1.0,2)\", cardinality: %s}\n", k, from, random.Intn(offers[from]), cardinality)
+			}
+		}
+		d, err := catalog.ParseDescriptor("component.yaml", []byte(b.String()))
+		if err != nil {
+			return in, err
+		}
+		in.Packages = append(in.Packages, &catalog.Package{Name: d.Name, Version: "1.0.0", Descriptor: d})
+	}
+	return in, nil
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	"carbonado.dev/carbonado/bench/server"
+)
+
+var handshake = plugin.HandshakeConfig{ProtocolVersion: 1, MagicCookieKey: "BENCH_RUNTIME", MagicCookieValue: "plugin"}
+
+// bare is a plugin without any service of its own.
+type bare struct{ plugin.NetRPCUnsupportedPlugin }
+
+func (bare) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error { return nil }
+func (bare) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return struct{}{}, nil
+}
+
+func bareMain() bool {
+	if os.Getenv(handshake.MagicCookieKey) == "" {
+		return false
+	}
+	plugin.Serve(&plugin.ServeConfig{HandshakeConfig: handshake, Plugins: plugin.PluginSet{"bare": bare{}}, GRPCServer: plugin.DefaultGRPCServer})
+	return true
+}
+
+// bands is how many artists measureStart has: with five albums each and three tracks an album that is 63 processes.
+const bands = 3
+
+// measureStart is 63 real components, wired as artists, albums and tracks, from exec of the kernel to all ACTIVE, against as many bare
+// go-plugin plugins started in parallel.
+func measureStart(o options) (err error) {
+	i, err := layMusic(o.root)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, i.Remove()) }()
+	ctx := context.Background()
+	var ratios []float64
+	var took, plain time.Duration
+	for n := range o.rounds + 1 {
+		r, err := i.Start(ctx)
+		if err != nil {
+			return err
+		}
+		pids, err := i.Processes(ctx)
+		if err := errors.Join(err, r.Stop()); err != nil {
+			return err
+		}
+		if components := len(pids) - server.Own; components != 21*bands {
+			return fmt.Errorf("%d components run", components)
+		}
+		took = r.Took
+		if plain, err = startBare(21 * bands); err != nil {
+			return err
+		}
+		if n > 0 { // the first makes keys and folders
+			ratios = append(ratios, took.Seconds()/plain.Seconds())
+		}
+	}
+	slices.Sort(ratios)
+	print("start-63", ratios[len(ratios)/2], 3, "63 components to all ACTIVE against 63 bare go-plugin starts; the last pair took %s and %s", took.Round(time.Millisecond), plain.Round(time.Millisecond))
+	return nil
+}
+
+// layMusic makes an installation that has only the components of the music graph.
+func layMusic(root string) (*server.Installation, error) {
+	i, err := server.LayEmpty(root)
+	if err != nil {
+		return nil, err
+	}
+	fail := func(err error) (*server.Installation, error) { return nil, errors.Join(err, i.Remove()) }
+	work := filepath.Join(filepath.Dir(i.Home), "packages")
+	exe := filepath.Join(work, "music")
+	build := exec.Command("go", "build", "-trimpath", "-o", exe, "./bench/music")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fail(fmt.Errorf("%w\n%s", err, out))
+	}
+	for a := range bands {
+		artist := fmt.Sprintf("Artist%d", a)
+		if err := i.Package(exe, artist, node(artist, "")); err != nil {
+			return fail(err)
+		}
+		for b := range 5 {
+			album := fmt.Sprintf("Album%d%d", a, b)
+			if err := i.Package(exe, album, node(album, artist)); err != nil {
+				return fail(err)
+			}
+			for t := range 3 {
+				track := fmt.Sprintf("Track%d%d%d", a, b, t)
+				if err := i.Package(exe, track, node(track, album)); err != nil {
+					return fail(err)
+				}
+			}
+		}
+	}
+	return i, nil
+}
+
+const musicService = "carbonado.analytics.v1.Authorizer"
+
+// node is the descriptor of one node of the graph.
+func node(name, needs string) string {
+	text := fmt.Sprintf("name: %s\nversion: 1.0.0\nsummary: a node of the graph\nexecutable: bin/%s\nprovides: [{service: %s, version: 1.0.0, properties: {id: %s}}]\n", name, name, musicService, name)
+	if needs != "" {
+		text += fmt.Sprintf("requires: [{name: of, service: %s, cardinality: 1..1, filter: {id: %s}}]\n", musicService, needs)
+	}
+	return text
+}
+
+// startBare starts n plugins in parallel and answers the time until the last has answered its first call.
+func startBare(n int) (time.Duration, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	clients := make([]*plugin.Client, n)
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	began := time.Now()
+	for i := range n {
+		clients[i] = plugin.NewClient(&plugin.ClientConfig{
+			HandshakeConfig: handshake, Plugins: plugin.PluginSet{"bare": bare{}}, Cmd: exec.Command(exe),
+			AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC}, Logger: hclog.NewNullLogger(),
+		})
+		wg.Go(func() {
+			c, err := clients[i].Client()
+			if err == nil {
+				err = c.Ping()
+			}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	took := time.Since(began)
+	for _, c := range clients {
+		c.Kill()
+	}
+	return took, errors.Join(errs...)
+}
