@@ -15,6 +15,7 @@ import (
 	"carbonado.dev/carbonado/runtime/config/schema"
 	"carbonado.dev/carbonado/runtime/config/strictyaml"
 	"carbonado.dev/sdk/cause"
+	"carbonado.dev/sdk/filter"
 	"github.com/Masterminds/semver/v3"
 )
 
@@ -71,13 +72,22 @@ type rawProvide struct {
 }
 
 type rawRequire struct {
-	Name        string            `json:"name"`
-	Service     string            `json:"service"`
-	Version     string            `json:"version"`
-	Cardinality string            `json:"cardinality"`
-	Dynamic     bool              `json:"dynamic"`
-	Greedy      bool              `json:"greedy"`
-	Filter      map[string]string `json:"filter"`
+	Name        string          `json:"name"`
+	Service     string          `json:"service"`
+	Version     string          `json:"version"`
+	Cardinality string          `json:"cardinality"`
+	Minimum     int             `json:"minimum"`
+	Policy      string          `json:"policy"`
+	Option      string          `json:"option"`
+	Dynamic     bool            `json:"dynamic"`
+	Greedy      bool            `json:"greedy"`
+	Grace       string          `json:"grace"`
+	Filter      json.RawMessage `json:"filter"`
+}
+
+// cardinalities are the words of component.yaml.
+var cardinalities = map[string]component.Cardinality{
+	"0..1": component.Optional, "1..1": component.Mandatory, "0..n": component.Multiple, "1..n": component.AtLeast1, "1..1 at start": component.AtStart,
 }
 
 type rawDeploy struct{ Type, Directory, Suffix string }
@@ -170,10 +180,20 @@ func (b *builder) services(r *raw, d *component.Descriptor) {
 	for i, q := range r.Requires {
 		at := strconv.Itoa(i)
 		req := component.Require{
-			Name: q.Name, Service: q.Service, Filter: q.Filter, Line: b.doc.At("requires", at).Line,
-			Cardinality: map[string]component.Cardinality{
-				"0..1": component.Optional, "1..1": component.Mandatory, "0..n": component.Multiple,
-			}[q.Cardinality],
+			Name: q.Name, Service: q.Service, Line: b.doc.At("requires", at).Line, Cardinality: cardinalities[q.Cardinality],
+			Static: q.Policy == "static", Reluctant: q.Option == "reluctant", Filter: b.filter(q.Filter, "requires", at, "filter"),
+		}
+		if q.Minimum > 0 {
+			if req.Cardinality.Max != component.Many {
+				b.fault([]string{"requires", at, "minimum"}, "minimum is for the cardinalities 0..n and 1..n, not for %s", q.Cardinality)
+			}
+			req.Cardinality.Min = max(req.Cardinality.Min, q.Minimum)
+		}
+		if q.Grace != "" {
+			if _, _, health := component.HealthCondition(q.Service); !health {
+				b.fault([]string{"requires", at, "grace"}, "grace is for references to a health: health:<component>=ok")
+			}
+			req.Grace = b.duration(q.Grace, "requires", at, "grace")
 		}
 		if q.Version != "" {
 			v, err := component.ParseRange(q.Version)
@@ -258,6 +278,16 @@ func (b *builder) bytes(s string) int64 {
 	return n * unit
 }
 
+// filter reads a filter in either of its forms. The place is that of the filter's text in the file; the position within it is in the
+// message.
+func (b *builder) filter(raw json.RawMessage, path ...string) *filter.Filter {
+	f, err := component.FilterOf(raw)
+	if err != nil {
+		b.fault(path, "%s", err)
+	}
+	return f
+}
+
 // config gives the schema of the configuration as an object schema, compiled once to be sure of it.
 func (b *builder) config(r *raw) json.RawMessage {
 	if len(r.Config) == 0 {
@@ -271,6 +301,11 @@ func (b *builder) config(r *raw) json.RawMessage {
 	m = maps.Clone(m)
 	if t, ok := m["type"]; ok && t != "object" {
 		b.fault([]string{"config", "type"}, "a component's configuration is an object, not %v", t)
+		return nil
+	}
+	if props, ok := m["properties"].(map[string]any); ok && props[component.ReferencesKey] != nil {
+		b.fault([]string{"config", "properties", component.ReferencesKey},
+			"the key %q is the kernel's: it changes what `requires` asks for", component.ReferencesKey)
 		return nil
 	}
 	m["type"] = "object"

@@ -57,7 +57,7 @@ func TestDescriptor(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	r := d.Requires[0]
-	if r.Name != "store" || r.Versions.String() != "[1.0,2)" || r.Cardinality != component.Mandatory || r.Filter["k"] != "v" || r.Line != 8 {
+	if r.Name != "store" || r.Versions.String() != "[1.0,2)" || r.Cardinality != component.Mandatory || r.Filter.String() != "(k=v)" || r.Line != 8 {
 		t.Errorf("%+v", r)
 	}
 	if d.Requires[1].Cardinality != component.Multiple || d.Requires[2].Cardinality != component.Optional || d.Requires[2].Versions != nil {
@@ -99,8 +99,12 @@ func TestDescriptorFaults(t *testing.T) {
 		{"missing", "executable: bin/Sample\n", "", `needs "executable"`},
 		{"path out", "executable: bin/Sample", "executable: ../Sample", "c.yaml:4:13: executable does not have the right form"},
 		{"absolute", "executable: bin/Sample", "executable: /bin/sh", "c.yaml:4:13: executable does not have the right form"},
-		{"cardinality", "cardinality: 1..1", "cardinality: 1..n", "c.yaml:8:76: requires[0].cardinality: value must be one of"},
+		{"cardinality", "cardinality: 1..1", "cardinality: 2..n", "c.yaml:8:76: requires[0].cardinality: value must be one of"},
 		{"static", "dynamic: true, greedy", "dynamic: false, greedy", "c.yaml:9:69: requires[1].dynamic: value must be true"},
+		{"minimum of one", "cardinality: 1..1", "minimum: 2, cardinality: 1..1", "minimum is for the cardinalities 0..n and 1..n, not for 1..1"},
+		{"policy", "dynamic: true, greedy", "policy: lazy, greedy", "requires[1].policy: value must be one of"},
+		{"grace", "cardinality: 1..1", "grace: 3s, cardinality: 1..1", "grace is for references to a health"},
+		{"reserved key", "fsync: {type: boolean", "references: {type: boolean", `the key "references" is the kernel's`},
 		{"range", `"[1.0,2)"`, `"[2.0,1)"`, `c.yaml:8:52: no version lies in the range "[2.0,1)"`},
 		{"twice", "name: more", "name: store", `c.yaml:9:12: name "store" stands twice under requires; the first is in line 8`},
 		{"own share", "uses: [DataService/segments]", "uses: [Sample/segments]", "c.yaml:24:8: Sample needs no `uses`"},

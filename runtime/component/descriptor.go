@@ -2,8 +2,10 @@ package component
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
+	"carbonado.dev/sdk/filter"
 	"github.com/Masterminds/semver/v3"
 )
 
@@ -58,24 +60,36 @@ type Cardinality struct {
 	Min int
 	// Max is the most bound at once; Many is no limit.
 	Max int
+	// AtStart: Min holds for the start only; afterwards the reference is optional.
+	AtStart bool
 }
 
 // Many is Cardinality.Max without limit.
 const Many = -1
 
-// The cardinalities of this release.
+// The cardinalities that component.yaml knows; `minimum` raises Min of the last two.
 var (
-	Optional  = Cardinality{0, 1}
-	Mandatory = Cardinality{1, 1}
-	Multiple  = Cardinality{0, Many}
+	Optional  = Cardinality{Min: 0, Max: 1}
+	Mandatory = Cardinality{Min: 1, Max: 1}
+	AtStart   = Cardinality{Min: 1, Max: 1, AtStart: true}
+	Multiple  = Cardinality{Min: 0, Max: Many}
+	AtLeast1  = Cardinality{Min: 1, Max: Many}
 )
+
+// Needs is how many providers must be there: for a component that is to start, or for one that runs.
+func (c Cardinality) Needs(running bool) int {
+	if running && c.AtStart {
+		return 0
+	}
+	return c.Min
+}
 
 func (c Cardinality) String() string {
 	switch {
-	case c.Max == Many && c.Min == 0:
-		return "0..n"
 	case c.Max == Many:
-		return "1..n"
+		return fmt.Sprintf("%d..n", c.Min)
+	case c.AtStart:
+		return "1..1 at start"
 	case c.Min == 0:
 		return "0..1"
 	}
@@ -90,9 +104,16 @@ type Require struct {
 	// Versions is the range of contract versions that will do; nil is any.
 	Versions    *Range
 	Cardinality Cardinality
-	// Filter: a provider must have each of these properties with this value.
-	Filter map[string]string
-	Line   int
+	// Filter says which properties a provider must have; nil is any.
+	Filter *filter.Filter
+	// Static: a change of providers ends the component and starts it anew. Otherwise they change beneath it.
+	Static bool
+	// Reluctant: what is bound is kept while it lasts. Otherwise a better provider takes its place (greedy).
+	Reluctant bool
+	// Grace: how long the health that a reference asks for may be lost before it counts.
+	Grace time.Duration
+	// Line in component.yaml.
+	Line int
 }
 
 // Deploy is one type of artifact that the component takes.

@@ -3,6 +3,7 @@ package component
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Health is what a unit says, or what is known, about its ability to do its work. It is a machine of its own: a unit may be
@@ -77,4 +78,24 @@ func (h *Health) UnmarshalText(text []byte) error {
 		}
 	}
 	return fmt.Errorf("no health is called %q", text)
+}
+
+// HealthService is the name under which a component's health is asked for in `requires`: "health:<component>=ok", or "=warn", which is
+// content with a component that works although a person should look.
+const HealthService = "health:"
+
+// HealthCondition reads such a name. ok is false for the name of a contract.
+func HealthCondition(service string) (component string, least Health, ok bool) {
+	rest, ok := strings.CutPrefix(service, HealthService)
+	if !ok {
+		return "", 0, false
+	}
+	component, word, ok := strings.Cut(rest, "=")
+	switch {
+	case ok && word == "ok":
+		return component, HealthOK, true
+	case ok && word == "warn":
+		return component, HealthWarn, true
+	}
+	return "", 0, false
 }

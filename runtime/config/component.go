@@ -32,6 +32,8 @@ type Component struct {
 	Digest string
 	// Origins say where each value stands, by its JSON Pointer.
 	Origins map[string]Origin
+	// References change what the component's references ask for, by their names. They are no part of JSON and Digest.
+	References map[string]*component.Override
 	// Notices are things that the operator should know and that stop nothing.
 	Notices []component.Cause
 	// Cause says why the component must not be started with this configuration; nil if it may.
@@ -57,6 +59,9 @@ func (c *Config) fill(out *Component, d *component.Descriptor) error {
 	}
 	if _, ok := doc.Value.(map[string]any); !ok {
 		return schema.ErrValue.New("the file must hold keys and values").At(file, 1, 1)
+	}
+	if doc, out.References, err = references(doc, d); err != nil {
+		return err
 	}
 	unknown, faults := sch.Unknown(doc)
 	for _, f := range faults {
