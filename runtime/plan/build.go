@@ -2,11 +2,13 @@ package plan
 
 import (
 	"cmp"
+	"container/heap"
 	"maps"
 	"slices"
 
 	"carbonado.dev/carbonado/runtime/component"
 	"carbonado.dev/carbonado/runtime/profile"
+	"carbonado.dev/sdk/filter"
 	"github.com/Masterminds/semver/v3"
 )
 
@@ -26,8 +28,10 @@ type node struct {
 	decision profile.Decision
 	// own is why the component can't run whatever others do; nil if nothing.
 	own *component.Cause
-	// wired is, per mandatory reference, the provider that the order rests on.
-	wired map[string]offer
+	// fits are, per reference, the offers that it could be wired to whether they run or not, the best first.
+	fits [][]offer
+	// wired are, per mandatory reference, the providers that the order rests on.
+	wired map[string][]offer
 }
 
 // offer is one `provides` of one component, or of the kernel.
@@ -43,16 +47,20 @@ func (o offer) name() string {
 	return o.node.Name
 }
 
+func (o offer) runs() bool { return o.node == nil || o.node.Runs }
+
 type builder struct {
 	nodes map[string]*node
 	names []string // of nodes, sorted
 	// offers are the services that installed components and the kernel provide, by contract, the best first.
 	offers map[string][]offer
+	// index finds offers by one property: contract and property's name -> value -> offers.
+	index map[[2]string]map[string][]offer
 }
 
 // Build works out the plan. The same input gives the same plan.
 func Build(in Input) *Plan {
-	b := &builder{nodes: map[string]*node{}, offers: map[string][]offer{}}
+	b := &builder{nodes: map[string]*node{}, offers: map[string][]offer{}, index: map[[2]string]map[string][]offer{}}
 	b.collect(in)
 	started := b.start()
 	for _, n := range b.nodes {
@@ -65,8 +73,13 @@ func Build(in Input) *Plan {
 	for _, name := range b.names {
 		if n := b.nodes[name]; !n.Runs {
 			n.Causes = b.causes(n)
+			n.Waits = n.own == nil
 			p.Components = append(p.Components, n.Component)
 		}
+	}
+	p.byName = make(map[string]int, len(p.Components))
+	for i := range p.Components {
+		p.byName[p.Components[i].Name] = i
 	}
 	return p
 }
@@ -98,13 +111,54 @@ func (b *builder) collect(in Input) {
 			s := &n.desc.Provides[i]
 			b.offers[s.Service] = append(b.offers[s.Service], offer{n, s})
 		}
+		n.ask()
 	}
 	for _, list := range b.offers {
 		slices.SortStableFunc(list, func(x, y offer) int { return cmp.Compare(y.provide.Ranking, x.provide.Ranking) })
 	}
+	b.offerHealth()
 	for _, name := range b.names {
-		if n := b.nodes[name]; n.own == nil {
+		n := b.nodes[name]
+		if n.own == nil {
 			n.own = b.shareCause(n)
+		}
+		n.fits = make([][]offer, len(n.Requires))
+		for i := range n.Requires {
+			for _, o := range b.lookup(&n.Requires[i]) {
+				if fits(n, &n.Requires[i], o) {
+					n.fits[i] = append(n.fits[i], o)
+				}
+			}
+		}
+	}
+}
+
+// ask writes down the references of a component as configuration changes them.
+func (n *node) ask() {
+	for _, r := range n.desc.Requires {
+		if n.Config != nil {
+			r = r.Overridden(n.Config.References[r.Name])
+		}
+		n.Requires = append(n.Requires, r)
+		ref := Reference{
+			Name: r.Name, Service: r.Service, Cardinality: r.Cardinality.String(), Minimum: r.Cardinality.Min, Policy: r.Policy(), Option: r.Option(),
+			Filter: r.Filter.Text(),
+		}
+		if r.Versions != nil {
+			ref.Version = r.Versions.String()
+		}
+		n.References = append(n.References, ref)
+	}
+}
+
+// offerHealth makes the health that references ask for an offer of the component that it is about.
+func (b *builder) offerHealth() {
+	for _, name := range b.names {
+		for _, r := range b.nodes[name].Requires {
+			about, _, ok := component.HealthCondition(r.Service)
+			if n := b.nodes[about]; ok && n != nil && n.desc != nil && b.offers[r.Service] == nil {
+				b.offers[r.Service] = []offer{{n, &component.Provide{Service: r.Service, Version: semver.New(1, 0, 0, "", ""), Dynamic: true}}}
+			}
 		}
 	}
 }
@@ -113,11 +167,37 @@ func (b *builder) node(name string, decide func(string) profile.Decision) *node 
 	if n := b.nodes[name]; n != nil {
 		return n
 	}
-	n := &node{decision: decide(name), wired: map[string]offer{}}
+	n := &node{decision: decide(name), wired: map[string][]offer{}}
 	n.Name, n.Enabled, n.Rule = name, n.decision.Enabled, n.decision.Rule
-	n.Wires, n.Causes = []Wire{}, []component.Cause{}
+	n.Wires, n.Causes, n.References = []Wire{}, []component.Cause{}, []Reference{}
 	b.nodes[name] = n
 	return n
+}
+
+// lookup lists the offers of a reference's contract, those left out that lack a property which its filter must have. The best first.
+func (b *builder) lookup(r *component.Require) []offer {
+	all := b.offers[r.Service]
+	required := r.Filter.Required()
+	if len(all) < 8 || len(required) == 0 {
+		return all
+	}
+	key := slices.Sorted(maps.Keys(required))[0]
+	at := [2]string{r.Service, key}
+	if b.index[at] == nil {
+		b.index[at] = map[string][]offer{}
+		for _, o := range all {
+			if v, ok := filter.Value(o.provide.Properties, key); ok {
+				b.index[at][v] = append(b.index[at][v], o)
+			} else if o.provide.Dynamic {
+				b.index[at] = map[string][]offer{} // the property may come, with any value: no index
+				break
+			}
+		}
+	}
+	if len(b.index[at]) == 0 {
+		return all
+	}
+	return b.index[at][required[key]]
 }
 
 // fits tells whether an offer is what a reference of a component asks for. What a dynamic offer's properties will be is known
@@ -126,92 +206,140 @@ func fits(who *node, r *component.Require, o offer) bool {
 	return o.node != who && r.Versions.Has(o.provide.Version) && mismatch(r, o) == ""
 }
 
-// mismatch names the property of a reference's filter that an offer does not have; empty if it has all.
+// mismatch is the term of a reference's filter that an offer does not match; empty if it may.
 func mismatch(r *component.Require, o offer) string {
-	for _, key := range slices.Sorted(maps.Keys(r.Filter)) {
-		have, ok := o.provide.Properties[key]
-		if ok && have != r.Filter[key] || !ok && !o.provide.Dynamic {
-			return key
-		}
-	}
-	return ""
+	return r.Filter.Failing(o.provide.Properties, o.provide.Dynamic)
 }
 
-// providers lists the offers that a reference could be wired to and that run, the best first.
-func (b *builder) providers(who *node, r *component.Require) []offer {
+// providers lists the offers that a reference, by its index, could be wired to and that run, the best first.
+func (b *builder) providers(n *node, reference int) []offer {
 	var out []offer
-	for _, o := range b.offers[r.Service] {
-		if fits(who, r, o) && (o.node == nil || o.node.Runs) {
+	for _, o := range n.fits[reference] {
+		if o.runs() {
 			out = append(out, o)
 		}
 	}
 	return out
 }
 
-// unmet lists the mandatory references that no running component satisfies.
-func (b *builder) unmet(n *node) []*component.Require {
-	var out []*component.Require
-	for i := range n.desc.Requires {
-		r := &n.desc.Requires[i]
-		if r.Cardinality.Min > 0 && len(b.providers(n, r)) == 0 {
-			out = append(out, r)
+// enough tells whether offers make up the least number that a reference asks for. How many registrations a dynamic offer will bring is
+// not known: it counts as all.
+func enough(r *component.Require, offers []offer) bool {
+	return len(offers) >= r.Cardinality.Min || slices.ContainsFunc(offers, func(o offer) bool { return o.provide.Dynamic })
+}
+
+// unmet lists the mandatory references, by index, that running components do not satisfy.
+func (b *builder) unmet(n *node) []int {
+	var out []int
+	for i := range n.Requires {
+		if r := &n.Requires[i]; r.Cardinality.Min > 0 && !enough(r, b.providers(n, i)) {
+			out = append(out, i)
 		}
 	}
 	return out
 }
 
-// start finds who runs, and in which order. A component may run once each of its mandatory references has a provider that
-// runs: what is never reached lacks one, or stands in a circle.
+// start finds who runs, and in which order. A component may run once each of its mandatory references has the providers that it asks
+// for: what is never reached lacks one, or stands in a circle.
 func (b *builder) start() []*node {
 	all := b.reach(nil)
 	prefer := b.preferences(all)
 	for _, n := range all {
 		n.Runs = false
 	}
-	var order []*node
-	b.reach(func(ready []*node) *node {
-		n := first(ready, func(n *node) bool {
-			return !slices.ContainsFunc(prefer[n], func(p *node) bool { return !p.Runs })
-		})
-		b.settle(n)
-		order = append(order, n)
-		n.Order = len(order)
-		return n
-	})
+	order := b.reach(prefer)
+	for i, n := range order {
+		n.Order = i + 1
+	}
 	return order
 }
 
-// reach marks who runs, one at a time, chosen by pick among those that are ready (by start level, then name). Without pick
-// any order will do. It gives all that run.
-func (b *builder) reach(pick func(ready []*node) *node) []*node {
+// reach marks who runs, one at a time: among those that are ready, one whose preferences all run, by start level, then name; or, where
+// there is none such, the first. It gives all that run, in that order. Preferences of nil are none.
+func (b *builder) reach(prefer map[*node][]*node) []*node {
+	users := b.users()
+	wishes, wishers := map[*node]int{}, map[*node][]*node{}
+	for n, others := range prefer {
+		wishes[n] = len(others)
+		for _, o := range others {
+			wishers[o] = append(wishers[o], n)
+		}
+	}
+	best, rest := &queue{}, &queue{}
+	queued := map[*node]bool{}
+	offer := func(n *node) {
+		if n.Runs || queued[n] || n.own != nil || len(b.unmet(n)) > 0 {
+			return
+		}
+		queued[n] = true
+		if wishes[n] == 0 {
+			heap.Push(best, n)
+		} else {
+			heap.Push(rest, n)
+		}
+	}
+	for _, name := range b.names {
+		offer(b.nodes[name])
+	}
 	var reached []*node
-	for {
-		var ready []*node
-		for _, name := range b.names {
-			if n := b.nodes[name]; !n.Runs && n.own == nil && len(b.unmet(n)) == 0 {
-				ready = append(ready, n)
+	for best.Len()+rest.Len() > 0 {
+		from := best
+		if best.Len() == 0 {
+			from = rest
+		}
+		n := heap.Pop(from).(*node)
+		if n.Runs {
+			continue // it stood in both
+		}
+		if prefer != nil {
+			b.settle(n)
+		}
+		n.Runs = true
+		reached = append(reached, n)
+		for _, u := range wishers[n] {
+			if wishes[u]--; wishes[u] == 0 && queued[u] && !u.Runs {
+				heap.Push(best, u)
 			}
 		}
-		if len(ready) == 0 {
-			return reached
+		for _, u := range users[n] {
+			offer(u)
 		}
-		if pick != nil {
-			slices.SortStableFunc(ready, func(x, y *node) int { return cmp.Compare(x.desc.StartLevel, y.desc.StartLevel) })
-			ready = []*node{pick(ready)}
-		}
-		for _, n := range ready {
-			n.Runs = true
-		}
-		reached = append(reached, ready...)
 	}
+	return reached
 }
 
-// first gives the first node that is right, or else the first.
-func first(nodes []*node, right func(*node) bool) *node {
-	if i := slices.IndexFunc(nodes, right); i >= 0 {
-		return nodes[i]
+// users lists, per component, those that may become ready when it runs.
+func (b *builder) users() map[*node][]*node {
+	users := map[*node][]*node{}
+	for _, name := range b.names {
+		n := b.nodes[name]
+		seen := map[*node]bool{}
+		for i, offers := range n.fits {
+			for _, o := range offers {
+				if o.node != nil && !seen[o.node] && n.Requires[i].Cardinality.Min > 0 {
+					seen[o.node] = true
+					users[o.node] = append(users[o.node], n)
+				}
+			}
+		}
 	}
-	return nodes[0]
+	return users
+}
+
+// queue is a heap of nodes by start level, then name.
+type queue []*node
+
+func (q queue) Len() int { return len(q) }
+func (q queue) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(q[i].desc.StartLevel, q[j].desc.StartLevel), cmp.Compare(q[i].Name, q[j].Name)) < 0
+}
+func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(x any)   { *q = append(*q, x.(*node)) }
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	n := (*q)[last]
+	*q = (*q)[:last]
+	return n
 }
 
 // preferences lists, per component, those that had better start before it: everything it could be wired to, and the owners
@@ -219,33 +347,39 @@ func first(nodes []*node, right func(*node) bool) *node {
 func (b *builder) preferences(running []*node) map[*node][]*node {
 	prefer := map[*node][]*node{}
 	for _, n := range running {
-		for i := range n.desc.Requires {
-			for _, o := range b.providers(n, &n.desc.Requires[i]) {
-				if o.node != nil {
-					prefer[n] = append(prefer[n], o.node)
-				}
+		seen := map[*node]bool{}
+		add := func(o *node) {
+			if o != nil && o.Runs && !seen[o] {
+				seen[o] = true
+				prefer[n] = append(prefer[n], o)
+			}
+		}
+		for _, offers := range n.fits {
+			for _, o := range offers {
+				add(o.node)
 			}
 		}
 		for _, u := range n.desc.Uses {
-			if o := b.nodes[u.Component]; o != nil && o.Runs {
-				prefer[n] = append(prefer[n], o)
-			}
+			add(b.nodes[u.Component])
 		}
 	}
 	return prefer
 }
 
-// settle fixes which providers a component starts after: the best that run at its turn.
+// settle fixes which providers a component starts after: the best that run at its turn, as many as it needs.
 func (b *builder) settle(n *node) {
-	for i := range n.desc.Requires {
-		r := &n.desc.Requires[i]
+	for i := range n.Requires {
+		r := &n.Requires[i]
 		if r.Cardinality.Min == 0 {
 			continue
 		}
-		o := b.providers(n, r)[0]
-		n.wired[r.Name] = o
-		if o.node != nil {
-			n.After = append(n.After, o.node.Name)
+		offers := b.providers(n, i)
+		offers = offers[:min(len(offers), r.Cardinality.Min)]
+		n.wired[r.Name] = offers
+		for _, o := range offers {
+			if o.node != nil {
+				n.After = append(n.After, o.node.Name)
+			}
 		}
 	}
 	slices.Sort(n.After)
@@ -257,11 +391,11 @@ func (b *builder) wire(n *node) {
 	if !n.Runs {
 		return
 	}
-	for i := range n.desc.Requires {
-		r := &n.desc.Requires[i]
-		offers := b.providers(n, r)
+	for i := range n.Requires {
+		r := &n.Requires[i]
+		offers := b.providers(n, i)
 		if o, ok := n.wired[r.Name]; ok && r.Cardinality.Max == 1 {
-			offers = []offer{o}
+			offers = o
 		} else if r.Cardinality.Max == 1 && len(offers) > 1 {
 			offers = offers[:1]
 		}

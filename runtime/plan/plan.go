@@ -28,6 +28,8 @@ type Plan struct {
 	Profile string `json:"-" yaml:"-"`
 	// Components: those that run in their order, then the others by name.
 	Components []Component `json:"components" yaml:"components"`
+	// byName is where a component stands in Components.
+	byName map[string]int
 }
 
 // Component is what the plan says about one name.
@@ -45,11 +47,29 @@ type Component struct {
 	// Causes say why it does not run: one per thing that is missing, each with the chain down to its leaf.
 	Causes []component.Cause `json:"causes" yaml:"causes"`
 
+	// References are what the component asks for, configuration included.
+	References []Reference `json:"references" yaml:"references"`
+	// Waits: only providers are missing. The unit waits for them; otherwise it does not come that far.
+	Waits bool `json:"-" yaml:"-"`
+	// Requires are References for those who act on them.
+	Requires []component.Require `json:"-" yaml:"-"`
 	// Package and Config are what the component is started with; Package is nil if it is not installed.
 	Package *catalog.Package  `json:"-" yaml:"-"`
 	Config  *config.Component `json:"-" yaml:"-"`
 	// After lists the components that must be ACTIVE before this one starts, by name: providers of mandatory references.
 	After []string `json:"-" yaml:"-"`
+}
+
+// Reference is one entry of `requires` as it holds: configuration may change its filter and its minimum.
+type Reference struct {
+	Name        string `json:"name" yaml:"name"`
+	Service     string `json:"service" yaml:"service"`
+	Version     string `json:"version" yaml:"version"`
+	Cardinality string `json:"cardinality" yaml:"cardinality"`
+	Minimum     int    `json:"minimum" yaml:"minimum"`
+	Policy      string `json:"policy" yaml:"policy"`
+	Option      string `json:"option" yaml:"option"`
+	Filter      string `json:"filter" yaml:"filter"`
 }
 
 // Wire is one planned connection of a reference. A reference without a provider has none.
@@ -63,10 +83,8 @@ type Wire struct {
 
 // Find gives what the plan says about a name; nil if it says nothing.
 func (p *Plan) Find(name string) *Component {
-	for i := range p.Components {
-		if p.Components[i].Name == name {
-			return &p.Components[i]
-		}
+	if i, ok := p.byName[name]; ok {
+		return &p.Components[i]
 	}
 	return nil
 }

@@ -107,11 +107,12 @@ func TestJSONIsThatOfTheSeams(t *testing.T) {
 		`{"name":"Consumer","installed":true,"enabled":true,"runs":false,"rule":"default: no rule names it","order":0,"wires":[],"causes":[` +
 		`{"code":"CBN-PLAN-003","text":"Consumer needs a (t.A [1.0,2)) to start","chain":[` +
 		`{"code":"CBN-PLAN-002","text":"Zed is disabled: -DdisableZed=true (argument 1)","chain":[],"fix":"Start without -DdisableZed=true."}],` +
-		`"fix":"See the chain: its last entry is what is missing.","file":"plugins/Consumer/1.0.0/component.yaml","line":5}]},` +
+		`"fix":"See the chain: its last entry is what is missing.","file":"plugins/Consumer/1.0.0/component.yaml","line":5}],` +
+		`"references":[{"name":"a","service":"t.A","version":"[1.0,2)","cardinality":"1..1","minimum":1,"policy":"dynamic","option":"greedy","filter":""}]},` +
 		`{"name":"DataPurging","installed":false,"enabled":true,"runs":false,"rule":"default: no rule names it","order":0,"wires":[],"causes":[` +
-		`{"code":"CBN-PLAN-001","text":"DataPurging is not installed","chain":[],"fix":"Install its package with ` + "`carbonado plugin install DIR`" + `."}]},` +
+		`{"code":"CBN-PLAN-001","text":"DataPurging is not installed","chain":[],"fix":"Install its package with ` + "`carbonado plugin install DIR`" + `."}],"references":[]},` +
 		`{"name":"Zed","installed":true,"enabled":false,"runs":false,"rule":"-DdisableZed=true (argument 1)","order":0,"wires":[],"causes":[` +
-		`{"code":"CBN-PLAN-002","text":"Zed is disabled: -DdisableZed=true (argument 1)","chain":[],"fix":"Start without -DdisableZed=true."}]}]}`
+		`{"code":"CBN-PLAN-002","text":"Zed is disabled: -DdisableZed=true (argument 1)","chain":[],"fix":"Start without -DdisableZed=true."}],"references":[]}]}`
 	if string(b) != want {
 		t.Errorf("\n%s\nwant\n%s", b, want)
 	}
@@ -138,9 +139,9 @@ func TestWhyNot(t *testing.T) {
 		{"version", input(pack(t, "C", needsA), pack(t, "P", `provides: [{service: t.A, version: 2.0.0}]`)), "C",
 			"CBN-PLAN-003 plugins/C/1.0.0/component.yaml:5: C needs a (t.A [1.0,2)) to start <- CBN-PLAN-005 P provides t.A in version 2.0.0, which is not in [1.0,2)"},
 		{"filter", input(pack(t, "C", `requires: [{name: a, service: t.A, cardinality: 1..1, filter: {kind: slow}}]`), pack(t, "P", givesA)), "C",
-			"CBN-PLAN-003 plugins/C/1.0.0/component.yaml:5: C needs a (t.A with kind=slow) to start <- CBN-PLAN-006 P provides t.A with kind=fast, not slow"},
+			"CBN-PLAN-003 plugins/C/1.0.0/component.yaml:5: C needs a (t.A with (kind=slow)) to start <- CBN-PLAN-006 P provides t.A with kind=fast, which does not match (kind=slow)"},
 		{"filter without property", input(pack(t, "C", `requires: [{name: a, service: t.A, cardinality: 1..1, filter: {other: x}}]`), pack(t, "P", givesA)), "C",
-			"CBN-PLAN-003 plugins/C/1.0.0/component.yaml:5: C needs a (t.A with other=x) to start <- CBN-PLAN-006 P provides t.A without the property other"},
+			"CBN-PLAN-003 plugins/C/1.0.0/component.yaml:5: C needs a (t.A with (other=x)) to start <- CBN-PLAN-006 P provides t.A with kind=fast, which does not match (other=x)"},
 		{"itself", input(pack(t, "C", needsA, givesA)), "C",
 			"CBN-PLAN-003 plugins/C/1.0.0/component.yaml:5: C needs a (t.A [1.0,2)) to start <- CBN-PLAN-004 no other installed component provides t.A"},
 		{"chain down to the leaf", disable(input(

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -26,6 +27,8 @@ var (
 		"Make one of the references optional (0..1).")
 	ErrShare = cause.Define("CBN-PLAN-008", "A component uses a folder that its owner does not share.",
 		"Correct `uses`, or install a version of the owner that has the share.")
+	ErrTooFew = cause.Define("CBN-PLAN-011", "Fewer providers of a service run than a reference asks for.",
+		"Install or enable more providers, or lower the reference's `minimum`.")
 	ErrPackage = cause.Define("CBN-PLAN-009", "A component's package must not be started.", "See the chain.")
 	ErrConfig  = cause.Define("CBN-PLAN-010", "A component must not be started with its configuration.", "See the chain.")
 )
@@ -71,29 +74,37 @@ func (b *builder) causes(n *node) []component.Cause {
 		return []component.Cause{*n.own}
 	}
 	var out []component.Cause
-	for _, r := range b.unmet(n) {
-		for _, o := range b.candidates(n, r) {
-			out = append(out, b.chain(n, r, o))
+	for _, i := range b.unmet(n) {
+		candidates := b.candidates(n, i)
+		for _, o := range candidates {
+			out = append(out, b.chain(n, i, o))
+		}
+		if len(candidates) == 0 {
+			out = append(out, missing(n, &n.Requires[i]).Because(b.tooFew(n, i)))
 		}
 	}
 	return out
 }
 
 // candidates lists who could have satisfied a reference but for some reason, the likeliest first; one nil offer if nobody
-// offers the service at all.
-func (b *builder) candidates(n *node, r *component.Require) []*offer {
+// offers the service at all; none if all that are right run and are too few.
+func (b *builder) candidates(n *node, reference int) []*offer {
+	r := &n.Requires[reference]
 	var good, bad []*offer
+	few := false
 	for i := range b.offers[r.Service] {
 		o := &b.offers[r.Service][i]
 		switch {
 		case o.node == n:
+		case fits(n, r, *o) && o.runs():
+			few = true
 		case fits(n, r, *o):
 			good = append(good, o)
 		default:
 			bad = append(bad, o)
 		}
 	}
-	if all := append(good, bad...); len(all) > 0 {
+	if all := append(good, bad...); len(all) > 0 || few {
 		return all
 	}
 	return []*offer{nil}
@@ -101,7 +112,8 @@ func (b *builder) candidates(n *node, r *component.Require) []*offer {
 
 // chain follows one candidate of an unmet reference down to the leaf. On the way each component is represented by its first
 // unmet reference and that one's first candidate, so the chain ends, or comes back to a component that is in it.
-func (b *builder) chain(n *node, r *component.Require, o *offer) component.Cause {
+func (b *builder) chain(n *node, reference int, o *offer) component.Cause {
+	r := &n.Requires[reference]
 	top := missing(n, r)
 	at := top
 	path := []*node{n}
@@ -121,9 +133,15 @@ func (b *builder) chain(n *node, r *component.Require, o *offer) component.Cause
 			below = append(below, *n.own)
 			break
 		}
-		r = b.unmet(n)[0]
-		o = b.candidates(n, r)[0]
+		reference = b.unmet(n)[0]
+		r = &n.Requires[reference]
 		below = append(below, missing(n, r))
+		candidates := b.candidates(n, reference)
+		if len(candidates) == 0 {
+			below = append(below, b.tooFew(n, reference))
+			break
+		}
+		o = candidates[0]
 	}
 	for _, c := range below {
 		at = at.Because(c)
@@ -133,8 +151,21 @@ func (b *builder) chain(n *node, r *component.Require, o *offer) component.Cause
 
 // missing is the cause that stands for an unmet reference.
 func missing(n *node, r *component.Require) component.Cause {
-	return *component.CauseOf(ErrMissing.New("%s needs %s (%s%s) to start", n.Name, r.Name, r.Service, wanted(r)).
+	many := ""
+	if r.Cardinality.Min > 1 {
+		many = fmt.Sprintf("%d of ", r.Cardinality.Min)
+	}
+	return *component.CauseOf(ErrMissing.New("%s needs %s%s (%s%s) to start", n.Name, many, r.Name, r.Service, wanted(r)).
 		At(n.desc.File, r.Line, 0))
+}
+
+// tooFew says how many providers run where more are asked for.
+func (b *builder) tooFew(n *node, reference int) component.Cause {
+	var names []string
+	for _, o := range b.providers(n, reference) {
+		names = append(names, o.name())
+	}
+	return *component.CauseOf(ErrTooFew.New("%d of %d providers run: %s", len(names), n.Requires[reference].Cardinality.Min, strings.Join(names, ", ")))
 }
 
 // wanted writes a reference's range and filter.
@@ -143,13 +174,8 @@ func wanted(r *component.Require) string {
 	if r.Versions != nil {
 		s = " " + r.Versions.String()
 	}
-	if len(r.Filter) > 0 {
-		var parts []string
-		for k, v := range r.Filter {
-			parts = append(parts, k+"="+v)
-		}
-		slices.Sort(parts)
-		s += " with " + strings.Join(parts, ", ")
+	if r.Filter != nil {
+		s += " with " + r.Filter.String()
 	}
 	return s
 }
@@ -165,15 +191,22 @@ func reject(n *node, r *component.Require, o *offer) *component.Cause {
 		return component.CauseOf(ErrVersion.New("%s provides %s in version %s, which is not in %s",
 			o.name(), r.Service, o.provide.Version, r.Versions))
 	}
-	if key := mismatch(r, *o); key != "" {
-		have, ok := o.provide.Properties[key]
-		text := fmt.Sprintf("%s provides %s with %s=%s, not %s", o.name(), r.Service, key, have, r.Filter[key])
-		if !ok {
-			text = fmt.Sprintf("%s provides %s without the property %s", o.name(), r.Service, key)
-		}
-		return component.CauseOf(ErrFilter.New("%s", text))
+	if term := mismatch(r, *o); term != "" {
+		return component.CauseOf(ErrFilter.New("%s provides %s with %s, which does not match %s", o.name(), r.Service, properties(o.provide), term))
 	}
 	return nil
+}
+
+// properties writes what an offer has for the eye.
+func properties(p *component.Provide) string {
+	if len(p.Properties) == 0 {
+		return "no properties"
+	}
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(p.Properties)) {
+		parts = append(parts, k+"="+p.Properties[k])
+	}
+	return strings.Join(parts, ", ")
 }
 
 // cycle prints a circle of components, from the first by name.

@@ -66,14 +66,23 @@ type Query struct {
 	Versions interface{ Has(*semver.Version) bool }
 	// Filter: each of these properties must have this value.
 	Filter map[string]string
+	// Where is a condition on the properties; nil is any. *filter.Filter is one.
+	Where interface {
+		Matches(properties map[string]string) bool
+	}
 	// Provider restricts to one component; empty is any.
 	Provider string
 	// Exported: only services that other nodes may use.
 	Exported bool
+	// AnyOf, if there are any, makes the query mean what one of these means; the other fields are not looked at then.
+	AnyOf []Query
 }
 
 // Matches tells whether s is meant by q. Suspended services are.
 func (q Query) Matches(s Service) bool {
+	if len(q.AnyOf) > 0 {
+		return slices.ContainsFunc(q.AnyOf, func(o Query) bool { return o.Matches(s) })
+	}
 	if q.Service != "" && q.Service != s.Service || q.Provider != "" && q.Provider != s.Provider || q.Exported && !s.Exported {
 		return false
 	}
@@ -85,7 +94,19 @@ func (q Query) Matches(s Service) bool {
 			return false
 		}
 	}
-	return true
+	return q.Where == nil || q.Where.Matches(s.Properties)
+}
+
+// contracts lists the contracts that q can mean; any if it may mean others too.
+func (q Query) contracts() (names []string, any bool) {
+	if len(q.AnyOf) == 0 {
+		return []string{q.Service}, q.Service == ""
+	}
+	for _, o := range q.AnyOf {
+		more, open := o.contracts()
+		names, any = append(names, more...), any || open
+	}
+	return names, any
 }
 
 // Registry holds the services of one node. It is safe for concurrent use, also from trackers.
@@ -94,14 +115,20 @@ type Registry struct {
 	// last is the highest id given.
 	last     uint64
 	services map[uint64]*Service
+	// named and owned are services by contract and by provider.
+	named, owned map[string]map[uint64]*Service
 	// newest is, per provider, the highest generation seen: older ones may no longer speak.
-	newest    map[string]uint64
-	trackings map[*Tracking]struct{}
+	newest map[string]uint64
+	// trackings by the contracts that they can mean; under "@" and a name those that mean anything of one provider; under "" the others.
+	trackings map[string]map[*Tracking]struct{}
 }
 
 // New makes an empty registry.
 func New() *Registry {
-	return &Registry{services: map[uint64]*Service{}, newest: map[string]uint64{}, trackings: map[*Tracking]struct{}{}}
+	return &Registry{
+		services: map[uint64]*Service{}, named: map[string]map[uint64]*Service{}, owned: map[string]map[uint64]*Service{},
+		newest: map[string]uint64{}, trackings: map[string]map[*Tracking]struct{}{},
+	}
 }
 
 // Publish registers a service. A provider's new generation gets the ids of its older registrations back: the one of the
@@ -126,8 +153,10 @@ func (r *Registry) Publish(p Publication) (Service, error) {
 	if s == nil {
 		r.last++
 		s = &Service{ID: r.last}
-		r.services[s.ID] = s
 		s.Publication, s.Revision = p, 1
+		r.services[s.ID] = s
+		put(r.named, s.Service, s)
+		put(r.owned, s.Provider, s)
 		r.tell(nil, s)
 		return *s, nil
 	}
@@ -142,8 +171,8 @@ func (r *Registry) Publish(p Publication) (Service, error) {
 func (r *Registry) heir(p Publication) *Service {
 	var best *Service
 	score := 0
-	for _, s := range r.services {
-		if s.Provider != p.Provider || s.Service != p.Service {
+	for _, s := range r.owned[p.Provider] {
+		if s.Service != p.Service {
 			continue
 		}
 		n := 0
@@ -240,16 +269,30 @@ func (r *Registry) removeWhere(provider string, gone func(*Service) bool) []Serv
 // remove takes s out and tells. Called under mu.
 func (r *Registry) remove(s *Service) {
 	delete(r.services, s.ID)
+	drop(r.named, s.Service, s.ID)
+	drop(r.owned, s.Provider, s.ID)
 	r.tell(s, nil)
+}
+
+func put(index map[string]map[uint64]*Service, key string, s *Service) {
+	if index[key] == nil {
+		index[key] = map[uint64]*Service{}
+	}
+	index[key][s.ID] = s
+}
+
+func drop(index map[string]map[uint64]*Service, key string, id uint64) {
+	delete(index[key], id)
+	if len(index[key]) == 0 {
+		delete(index, key)
+	}
 }
 
 // of lists the registrations of a provider by id. Called under mu.
 func (r *Registry) of(provider string) []*Service {
-	var out []*Service
-	for _, s := range r.services {
-		if s.Provider == provider {
-			out = append(out, s)
-		}
+	out := make([]*Service, 0, len(r.owned[provider]))
+	for _, s := range r.owned[provider] {
+		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b *Service) int { return cmp.Compare(a.ID, b.ID) })
 	return out
@@ -274,9 +317,23 @@ func (r *Registry) Find(q Query) []Service {
 
 func (r *Registry) find(q Query) []Service {
 	var out []Service
-	for _, s := range r.services {
-		if q.Matches(*s) {
-			out = append(out, s.copy())
+	look := func(among map[uint64]*Service) {
+		for _, s := range among {
+			if q.Matches(*s) {
+				out = append(out, s.copy())
+			}
+		}
+	}
+	names, any := q.contracts()
+	switch {
+	case len(q.AnyOf) == 0 && q.Provider != "":
+		look(r.owned[q.Provider])
+	case any:
+		look(r.services)
+	default:
+		slices.Sort(names)
+		for _, name := range slices.Compact(names) {
+			look(r.named[name])
 		}
 	}
 	slices.SortFunc(out, Better)

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -73,7 +74,12 @@ func (r *Registry) Track(q Query, tracker func(Event)) *Tracking {
 	for _, s := range r.find(q) {
 		t.put(s, false)
 	}
-	r.trackings[t] = struct{}{}
+	for _, key := range t.keys() {
+		if r.trackings[key] == nil {
+			r.trackings[key] = map[*Tracking]struct{}{}
+		}
+		r.trackings[key][t] = struct{}{}
+	}
 	r.mu.Unlock()
 	go t.run()
 	return t
@@ -81,7 +87,26 @@ func (r *Registry) Track(q Query, tracker func(Event)) *Tracking {
 
 // tell puts a change before every tracking that it concerns. Called under Registry.mu, so that all see the same order.
 func (r *Registry) tell(old, now *Service) {
-	for t := range r.trackings {
+	s := cmp.Or(now, old)
+	for _, key := range []string{"", s.Service, "@" + s.Provider} {
+		r.tellThese(r.trackings[key], old, now)
+	}
+}
+
+// keys lists where t stands in Registry.trackings.
+func (t *Tracking) keys() []string {
+	names, any := t.query.contracts()
+	switch {
+	case !any:
+		return names
+	case t.query.Provider != "" && len(t.query.AnyOf) == 0:
+		return []string{"@" + t.query.Provider}
+	}
+	return []string{""}
+}
+
+func (r *Registry) tellThese(among map[*Tracking]struct{}, old, now *Service) {
+	for t := range among {
 		was := old != nil && t.query.Matches(*old)
 		is := now != nil && t.query.Matches(*now)
 		switch {
@@ -186,7 +211,12 @@ func (t *Tracking) Sync(ctx context.Context) error {
 // no error.
 func (t *Tracking) Close() {
 	t.registry.mu.Lock()
-	delete(t.registry.trackings, t)
+	for _, key := range t.keys() {
+		delete(t.registry.trackings[key], t)
+		if len(t.registry.trackings[key]) == 0 {
+			delete(t.registry.trackings, key)
+		}
+	}
 	t.registry.mu.Unlock()
 	t.mu.Lock()
 	t.closed = true
