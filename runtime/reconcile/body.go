@@ -71,11 +71,12 @@ func (u *unit) prepare(ctx context.Context, b *body, wired func(*wiring)) error 
 	}); err != nil {
 		return err
 	}
-	b.wiring = u.r.wire(u, b.process, b.planned.Package.Descriptor)
+	b.wiring = u.r.wire(u, b.process, b.planned.Requires)
 	wired(b.wiring)
 	if err := b.wiring.ready(ctx); err != nil {
 		return err
 	}
+	b.wiring.freeze()
 	return within(ctx, PrepareTimeout, func(ctx context.Context) error {
 		_, err := client.Prepare(ctx, &controlv1.PrepareRequest{})
 		return err

@@ -230,10 +230,13 @@ func (r *Reconciler) leave(ctx context.Context, name string, on bool) {
 		delete(r.leaving, name)
 	}
 	r.mu.Unlock()
-	r.kickAll()
+	for _, s := range r.Registry.Find(registry.Query{Provider: name}) {
+		r.kickUsers(s)
+	}
 	if !on {
 		return
 	}
+	r.release(name, true)
 	ctx, cancel := context.WithTimeout(ctx, DependantsDeadline)
 	defer cancel()
 	if err := r.wait(ctx, func() bool {
@@ -252,25 +255,7 @@ func (r *Reconciler) leave(ctx context.Context, name string, on bool) {
 	}); err != nil {
 		r.Log.Warn("those that need a component did not end in time", "component", name)
 	}
-}
-
-// needs tells whether a mandatory reference has no other provider than one that leaves, and that one is among them.
-func (u *unit) needs(name string) bool {
-	u.mu.Lock()
-	c := u.planned
-	u.mu.Unlock()
-	if c == nil {
-		return false
-	}
-	for _, q := range c.Package.Descriptor.Requires {
-		if q.Cardinality.Min == 0 {
-			continue
-		}
-		if len(u.r.Registry.Find(registry.Query{Service: q.Service, Filter: q.Filter, Provider: name})) > 0 && len(u.r.providers(q, u.name)) == 0 {
-			return true
-		}
-	}
-	return false
+	r.release(name, false)
 }
 
 // forget empties the unit's ledger after its process has ended: links, watch, health.

@@ -120,19 +120,21 @@ type Reconciler struct {
 	stopping bool
 	// leaving are providers about to go: units behave as if their services were gone already.
 	leaving map[string]bool
-	// consumers are the kernel's own wirings.
-	consumers map[*wiring]bool
-	changed   chan struct{} // closed and renewed at each change of any unit
-	wg        sync.WaitGroup
+	// wirings are those that live: of components' processes and of the kernel.
+	wirings map[*wiring]struct{}
+	// users are the names of components by the contract that they require, dependants by the component that the plan wires them to.
+	users, dependants map[string][]string
+	changed           chan struct{} // closed and renewed at each change of any unit
+	wg                sync.WaitGroup
 }
 
 // New makes a Reconciler without units; Apply brings them.
 func New(c Config) *Reconciler {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, consumers: map[*wiring]bool{}, changed: make(chan struct{})}
+	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, wirings: map[*wiring]struct{}{}, changed: make(chan struct{})}
 	r.track = c.Registry.Track(registry.Query{}, func(ev registry.Event) {
 		r.Notify(Event{Component: ev.Service.Provider, Service: &ev})
-		r.kickAll()
+		r.kickUsers(ev.Service)
 	})
 	return r
 }
@@ -145,6 +147,7 @@ func (r *Reconciler) Apply(p *plan.Plan) {
 		return
 	}
 	r.plan = p
+	r.noteUsers(p)
 	for i := range p.Components {
 		c := &p.Components[i]
 		if !c.Installed {
@@ -209,12 +212,6 @@ func (r *Reconciler) all() []*unit {
 		out = append(out, r.units[name])
 	}
 	return out
-}
-
-func (r *Reconciler) kickAll() {
-	for _, u := range r.all() {
-		u.kick()
-	}
 }
 
 // touch wakes those that wait for a change of some unit.

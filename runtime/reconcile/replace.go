@@ -126,6 +126,7 @@ func (u *unit) keep(c *plan.Component) *plan.Component {
 	}
 	kept := *c
 	kept.Package, kept.Config = u.history.fallback.Package, u.history.fallback.Config
+	kept.Requires, kept.References = u.history.fallback.Requires, u.history.fallback.References
 	return &kept
 }
 
@@ -157,32 +158,13 @@ func (u *unit) report(r Replacement) {
 	u.r.touch()
 }
 
-// remember keeps a wiring of the kernel's own among those that are told of suspensions.
-func (r *Reconciler) remember(w *wiring) (forget func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.consumers[w] = true
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.consumers, w)
-	}
-}
-
 // tellAll waits until every consumer has heard of the registry's changes so far, or for tellDeadline.
 func (r *Reconciler) tellAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, tellDeadline)
 	defer cancel()
 	var all []*wiring
-	for _, u := range r.all() {
-		u.mu.Lock()
-		if u.links != nil {
-			all = append(all, u.links)
-		}
-		u.mu.Unlock()
-	}
 	r.mu.Lock()
-	for w := range r.consumers {
+	for w := range r.wirings {
 		all = append(all, w)
 	}
 	r.mu.Unlock()

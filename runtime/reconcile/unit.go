@@ -7,7 +7,6 @@ import (
 
 	"carbonado.dev/carbonado/runtime/component"
 	"carbonado.dev/carbonado/runtime/plan"
-	"carbonado.dev/carbonado/runtime/registry"
 	"carbonado.dev/carbonado/runtime/supervisor"
 )
 
@@ -69,7 +68,9 @@ type unit struct {
 
 func (r *Reconciler) newUnit(c *plan.Component) *unit {
 	u := &unit{r: r, name: c.Name, planned: c, kicks: make(chan struct{}, 1), health: component.HealthUnknown, dirty: true}
-	u.restarts = supervisor.NewRestarts(c.Package.Descriptor.Restart)
+	if d := c.Package.Descriptor; d != nil {
+		u.restarts = supervisor.NewRestarts(d.Restart)
+	}
 	u.machine = component.NewMachine(c.Name, time.Now, func() uint64 { return r.seq.Add(1) }, func(name string, t component.Transition) {
 		r.Notify(Event{Component: name, Transition: &t, Cause: t.Cause})
 	})
@@ -201,7 +202,7 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 			u.move(component.Installed, text(why), "kernel", why)
 			return true, 0
 		}
-		if missing := u.missing(); missing != nil {
+		if missing := u.missing(false); missing != nil {
 			u.r.Registry.WithdrawProvider(u.name)
 			u.waitSince = time.Now()
 			u.setCause(missing)
@@ -214,7 +215,7 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 			u.move(component.Resolved, text(why), "kernel", why)
 			return true, 0
 		}
-		if missing := u.missing(); missing != nil {
+		if missing := u.missing(false); missing != nil {
 			if late := time.Since(u.waitSince) - WaitDeadline; late >= 0 {
 				missing.Text += "; the wait is over its deadline of " + WaitDeadline.String()
 			}
@@ -265,8 +266,13 @@ func (u *unit) active(ctx context.Context, o order, want bool, why *component.Ca
 		u.setCause(why)
 		return true, 0
 	}
-	if missing := u.missing(); missing != nil {
+	u.wiring.update(ctx, u.plannedNow().Requires)
+	if missing := u.missing(true); missing != nil {
 		u.stop(ctx, component.ResultOK, missing.Text, "kernel", false)
+		return true, 0
+	}
+	if name := u.wiring.changed(); name != "" {
+		u.stop(ctx, component.ResultReplaced, "its static reference "+name+" changes", "kernel", true)
 		return true, 0
 	}
 	if u.restarts.Spent() {
@@ -294,7 +300,7 @@ func (u *unit) backoff(ctx context.Context, o order, want bool, why *component.C
 	case time.Now().Before(u.retryAt):
 		return false, time.Until(u.retryAt)
 	}
-	if missing := u.missing(); missing != nil {
+	if missing := u.missing(false); missing != nil {
 		// It does not come back before what is missing does: its consumers don't wait for it.
 		u.r.Registry.WithdrawProvider(u.name)
 		u.waitSince = time.Now()
@@ -343,7 +349,7 @@ func (u *unit) wanted() (bool, *component.Cause) {
 		return false, component.CauseOf(ErrStopped.New("the kernel stops"))
 	case u.held:
 		return false, component.CauseOf(ErrStopped.New("%s was stopped by %s", u.name, u.order.actor))
-	case u.planned.Runs:
+	case u.planned.Runs, u.planned.Waits:
 		return true, nil
 	case !u.planned.Enabled && len(u.planned.Causes) > 0: // the plan knows the rule's place, and who turns it round
 		c := u.planned.Causes[0]
@@ -355,65 +361,6 @@ func (u *unit) wanted() (bool, *component.Cause) {
 		return false, &c
 	}
 	return false, component.CauseOf(ErrDisabled.New("the plan does not run %s", u.name))
-}
-
-// missing is the first mandatory reference without a provider that stays; nil if all have one. Suspended providers count: they come
-// back.
-func (u *unit) missing() *component.Cause {
-	u.mu.Lock()
-	c := u.planned
-	u.mu.Unlock()
-	if c == nil {
-		return nil
-	}
-	for _, q := range c.Package.Descriptor.Requires {
-		if q.Cardinality.Min > 0 && len(u.r.providers(q, u.name)) < q.Cardinality.Min {
-			return u.r.explainMissing(u.name, q)
-		}
-	}
-	return nil
-}
-
-// providers are the services that satisfy a reference, those of leaving components excepted.
-func (r *Reconciler) providers(q component.Require, consumer string) []registry.Service {
-	query := registry.Query{Service: q.Service, Filter: q.Filter}
-	if q.Versions != nil {
-		query.Versions = q.Versions
-	}
-	found := r.Registry.Find(query)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := found[:0]
-	for _, s := range found {
-		if s.Provider != consumer && !r.leaving[s.Provider] {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// explainMissing names the reference, and what is the matter with the component that the plan would wire it to.
-func (r *Reconciler) explainMissing(name string, q component.Require) *component.Cause {
-	c := component.CauseOf(ErrMissing.New("%s needs %s for its reference %s", name, q.Service, q.Name))
-	if p := r.Plan(); p != nil {
-		if planned := p.Find(name); planned != nil {
-			for _, w := range planned.Wires {
-				if w.Reference != q.Name || w.Provider == name {
-					continue
-				}
-				if provider := r.unit(w.Provider); provider != nil {
-					v := provider.view()
-					reason := component.CauseOf(ErrMissing.New("its provider %s is %s", w.Provider, v.State))
-					if v.Cause != nil {
-						*reason = reason.Because(*v.Cause)
-					}
-					out := c.Because(*reason)
-					return &out
-				}
-			}
-		}
-	}
-	return c
 }
 
 // setCause says why the unit is not ACTIVE; watchers are told of each change, so that a past time can be asked about.
@@ -434,6 +381,7 @@ func (u *unit) move(to component.State, reason, actor string, c *component.Cause
 		u.r.Log.Error("life cycle", "component", u.name, "error", err)
 	}
 	u.r.touch()
+	u.r.kickNamed(func() []string { return u.r.dependants[u.name] })
 }
 
 func (u *unit) generation() uint64 {

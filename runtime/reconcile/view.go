@@ -8,6 +8,7 @@ import (
 	"carbonado.dev/carbonado/runtime/component"
 	"carbonado.dev/carbonado/runtime/deploy"
 	"carbonado.dev/carbonado/runtime/plan"
+	"carbonado.dev/carbonado/runtime/registry"
 )
 
 // View is what is known about one unit at one moment.
@@ -92,19 +93,26 @@ func (u *unit) suspended(v *View) {
 	if v.State != component.Active || v.Planned == nil || (v.Health != component.HealthOK && v.Health != component.HealthWarn) {
 		return
 	}
-	for _, q := range v.Planned.Package.Descriptor.Requires {
-		if q.Cardinality.Min == 0 {
+	for i := range v.Planned.Requires {
+		q := &v.Planned.Requires[i]
+		if q.Cardinality.Needs(true) == 0 {
 			continue
 		}
 		found := u.r.providers(q, u.name)
-		if len(found) > 0 && found[0].Suspended {
+		if len(found) > 0 && !slices.ContainsFunc(found, func(s registry.Service) bool { return !s.Suspended }) {
 			v.Health = component.HealthTemporarilyUnavailable
 			v.HealthCause = component.CauseOf(ErrRestarts.New("%s waits for %s, which is being restarted", u.name, found[0].Provider))
 		}
 	}
 }
 
-func (u *unit) settled() bool { return u.view().Settled }
+// settled is View.Settled without the rest.
+func (u *unit) settled() bool {
+	state, _ := u.machine.State()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return !u.busy && !u.dirty && (state == component.Active || !state.Live() && state != component.Backoff)
+}
 
 // bindings are the bound references of a component, from the wiring's point of view.
 func (r *Reconciler) bindings(name string) []Binding {

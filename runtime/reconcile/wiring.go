@@ -1,9 +1,10 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"slices"
+	"strings"
 	"sync"
 
 	"carbonado.dev/carbonado/runtime/component"
@@ -46,145 +47,109 @@ type wiring struct {
 	name     string
 	pid, uid int
 	refs     []*reference
-}
-
-// reference is one entry of `requires` at work.
-type reference struct {
-	w     *wiring
-	name  string
-	max   int
-	track *registry.Tracking
-
-	// mu guards bound; changes come from the tracking's goroutine only.
-	mu    sync.Mutex
-	bound map[uint64]*link
-}
-
-// link is one consumer bound to one provider's generation.
-type link struct {
-	service    registry.Service
-	token      []byte
-	generation uint64
-	revision   uint64
-	suspended  bool
+	// stale is told that a static reference is no longer what it was at the start.
+	stale func()
 }
 
 // wire starts the references of a component's process.
-func (r *Reconciler) wire(u *unit, p Process, d *component.Descriptor) *wiring {
-	w := &wiring{r: r, consumer: consumerProcess{p.Component()}, name: u.name, pid: p.PID(), uid: p.UID()}
-	w.follow(KernelName, registry.Query{Provider: KernelName}, component.Many)
-	for _, q := range d.Requires {
-		query := registry.Query{Service: q.Service, Filter: q.Filter}
-		if q.Versions != nil {
-			query.Versions = q.Versions
-		}
-		w.follow(q.Name, query, q.Cardinality.Max)
+func (r *Reconciler) wire(u *unit, p Process, requires []component.Require) *wiring {
+	w := &wiring{r: r, consumer: consumerProcess{p.Component()}, name: u.name, pid: p.PID(), uid: p.UID(), stale: u.kick}
+	w.follow(KernelName, registry.Query{Provider: KernelName}, component.Require{Cardinality: component.Multiple})
+	for _, q := range requires {
+		w.follow(q.Name, queryOf(q), q)
 	}
+	r.enlist(w)
 	return w
+}
+
+// queryOf is what a reference means in the registry.
+func queryOf(q component.Require) registry.Query {
+	query := registry.Query{Service: q.Service}
+	if q.Filter != nil {
+		query.Where = q.Filter
+	}
+	if q.Versions != nil {
+		query.Versions = q.Versions
+	}
+	return query
 }
 
 // Consume lets the kernel itself follow services: consumer is told of every provider that the query means, until the returned
 // function is called.
 func (r *Reconciler) Consume(reference string, q registry.Query, pid, uid int, consumer Consumer) (stop func()) {
 	w := &wiring{r: r, consumer: consumer, name: KernelName, pid: pid, uid: uid}
-	w.follow(reference, q, component.Many)
-	forget := r.remember(w)
-	return func() {
-		forget()
-		w.close()
-	}
+	w.follow(reference, q, component.Require{Cardinality: component.Multiple})
+	r.enlist(w)
+	return w.close
 }
 
-func (w *wiring) follow(name string, q registry.Query, most int) {
-	ref := &reference{w: w, name: name, max: most, bound: map[uint64]*link{}}
-	ref.mu.Lock() // until track is set
-	ref.track = w.r.Registry.Track(q, func(registry.Event) { ref.settle() })
-	ref.mu.Unlock()
-	w.refs = append(w.refs, ref)
+func (r *Reconciler) enlist(w *wiring) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wirings[w] = struct{}{}
 }
 
-// ready waits until every reference has seen the services that were there when it began to follow.
+// ready waits until every reference has seen the changes of services so far.
 func (w *wiring) ready(ctx context.Context) error {
 	for _, ref := range w.refs {
-		if err := ref.track.Sync(ctx); err != nil {
+		if err := ref.tracking().Sync(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// settle makes the bindings of a reference what the registry says: all providers, or the best one (greedy). The new one is bound
-// before the old one is let go.
-func (ref *reference) settle() {
-	ref.mu.Lock()
-	defer ref.mu.Unlock()
-	want := slices.DeleteFunc(ref.track.Services(), func(s registry.Service) bool { return s.Provider == ref.w.name })
-	if ref.max != component.Many && len(want) > ref.max {
-		want = want[:ref.max]
+// freeze lets static references hold what they have from now on.
+func (w *wiring) freeze() {
+	for _, ref := range w.refs {
+		ref.freeze()
 	}
-	for _, s := range want {
-		ref.connect(s)
-	}
-	for id, l := range ref.bound {
-		if slices.ContainsFunc(want, func(s registry.Service) bool { return s.ID == id }) {
-			continue
-		}
-		ref.call("unbind", l.service, func(ctx context.Context) error {
-			return ref.w.consumer.Unbind(ctx, &controlv1.UnbindRequest{Reference: ref.name, ServiceId: id})
-		})
-		ref.revoke(l)
-		delete(ref.bound, id)
-	}
-	ref.w.r.touch()
 }
 
-// connect binds, renews or suspends one provider.
-func (ref *reference) connect(s registry.Service) {
-	have := ref.bound[s.ID]
-	switch {
-	case s.Suspended && have == nil:
-		// It is bound when it is back.
-		return
-	case s.Suspended:
-		if !have.suspended {
-			have.suspended = true
-			ref.call("suspend", s, func(ctx context.Context) error {
-				return ref.w.consumer.Suspend(ctx, &controlv1.SuspendRequest{Reference: ref.name, ServiceId: s.ID})
-			})
-		}
-		return
-	case have != nil && have.generation == s.Generation && have.revision == s.Revision && !have.suspended:
-		return
-	}
-	l := &link{service: s, generation: s.Generation, revision: s.Revision}
-	if have != nil && have.generation == s.Generation {
-		l.token = have.token
-	} else {
-		l.token = make([]byte, 32)
-		_, _ = rand.Read(l.token) // never fails (crypto/rand)
-		admit := &controlv1.AdmitRequest{Token: l.token, Consumer: ref.w.name, Service: s.Service, ConsumerPid: int32(ref.w.pid), ConsumerUid: int32(ref.w.uid)}
-		if !ref.call("admit", s, func(ctx context.Context) error { return ref.w.r.admit(ctx, s, admit) }) {
-			return // the provider is going: its suspension or withdrawal comes next
+// update takes references as configuration has changed them. The new providers are known before the old are let go.
+func (w *wiring) update(ctx context.Context, requires []component.Require) {
+	for _, q := range requires {
+		for _, ref := range w.refs {
+			if ref.name == q.Name {
+				ref.update(ctx, q)
+			}
 		}
 	}
-	ref.bound[s.ID] = l
-	ref.call("bind", s, func(ctx context.Context) error {
-		return ref.w.consumer.Bind(ctx, &controlv1.BindRequest{
-			Reference: ref.name, ServiceId: s.ID, Generation: s.Generation, Service: s.Service, Properties: s.Properties, Ranking: int32(s.Ranking),
-			Provider: s.Provider, Address: s.Address, Token: l.token, ProviderPid: int32(s.Pid), ProviderUid: int32(s.Uid),
-		})
-	})
 }
 
-// call makes one call of the wiring under its deadline and reports what fails: the peer may just be ending.
-func (ref *reference) call(what string, s registry.Service, f func(context.Context) error) bool {
-	ctx, cancel := context.WithTimeout(ref.w.r.ctx, callTimeout)
-	defer cancel()
-	if err := f(ctx); err != nil {
-		ref.w.r.Log.Debug("wiring", "call", what, "consumer", ref.w.name, "reference", ref.name, "service", s.String(), "error", err)
-		return false
+// changed names a static reference that is no longer what it was at the start; empty if there is none.
+func (w *wiring) changed() string {
+	for _, ref := range w.refs {
+		if ref.isStale() {
+			return ref.name
+		}
 	}
-	return true
+	return ""
+}
+
+// release lets every consumer go of the services of a component that leaves, and waits until they have been told: they may still call it
+// meanwhile. A static reference only says that its consumer has to start anew: those are asked first, alone.
+func (r *Reconciler) release(name string, static bool) {
+	r.mu.Lock()
+	all := make([]*wiring, 0, len(r.wirings))
+	for w := range r.wirings {
+		all = append(all, w)
+	}
+	r.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, w := range all {
+		for _, ref := range w.refs {
+			if ref.static == static && ref.holds(name) {
+				wg.Go(ref.settle)
+			}
+		}
+	}
+	wg.Wait()
+}
+
+// holdsFast tells whether a static reference is bound to a component: its consumer has to be started anew before that one goes.
+func (w *wiring) holdsFast(name string) bool {
+	return slices.ContainsFunc(w.refs, func(ref *reference) bool { return ref.static && ref.holds(name) })
 }
 
 // admit lets a consumer in at the provider of a service.
@@ -216,29 +181,13 @@ func (r *Reconciler) processOf(name string, generation uint64) Process {
 	return nil
 }
 
-func (ref *reference) revoke(l *link) {
-	if l.service.Provider == KernelName {
-		ref.w.r.Kernel.Revoke(l.token)
-		return
-	}
-	if p := ref.w.r.processOf(l.service.Provider, l.generation); p != nil {
-		ref.call("revoke", l.service, func(ctx context.Context) error {
-			_, err := p.Component().Revoke(ctx, &controlv1.RevokeRequest{Token: l.token})
-			return err
-		})
-	}
-}
-
 // close ends the following and revokes every link of the consumer.
 func (w *wiring) close() {
+	w.r.mu.Lock()
+	delete(w.r.wirings, w)
+	w.r.mu.Unlock()
 	for _, ref := range w.refs {
-		ref.track.Close()
-		ref.mu.Lock()
-		for id, l := range ref.bound {
-			ref.revoke(l)
-			delete(ref.bound, id)
-		}
-		ref.mu.Unlock()
+		ref.close()
 	}
 }
 
@@ -255,5 +204,8 @@ func (w *wiring) snapshot() []Binding {
 		}
 		ref.mu.Unlock()
 	}
+	slices.SortFunc(out, func(a, b Binding) int {
+		return cmp.Or(strings.Compare(a.Reference, b.Reference), cmp.Compare(a.ServiceID, b.ServiceID))
+	})
 	return out
 }
