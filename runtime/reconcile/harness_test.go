@@ -18,6 +18,7 @@ import (
 
 	"carbonado.dev/carbonado/runtime/catalog"
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/config"
 	"carbonado.dev/carbonado/runtime/plan"
 	"carbonado.dev/carbonado/runtime/profile"
 	"carbonado.dev/carbonado/runtime/registry"
@@ -66,6 +67,8 @@ type world struct {
 	moves     map[string][]component.Transition
 	order     []string // names in the order in which they became ACTIVE or left it
 	failStart map[string]error
+	starts    map[string]func(*sdk.C) error // more to do when a component starts
+	refs      map[string]map[string]*component.Override
 	gens      map[string]uint64
 	live      int
 	replaced  []Replacement
@@ -82,7 +85,7 @@ func newWorld(t *testing.T, descriptors ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, disabled: map[string]bool{}, procs: map[string]*simulated{}, contexts: map[string]*sdk.C{}, moves: map[string][]component.Transition{}, failStart: map[string]error{}, gens: map[string]uint64{}}
+	w := &world{t: t, dir: dir, disabled: map[string]bool{}, procs: map[string]*simulated{}, contexts: map[string]*sdk.C{}, moves: map[string][]component.Transition{}, failStart: map[string]error{}, starts: map[string]func(*sdk.C) error{}, refs: map[string]map[string]*component.Override{}, gens: map[string]uint64{}}
 	w.packages = newWorldPackages(t, descriptors...)
 	w.r = New(Config{Host: w, Kernel: noKernel{}, Registry: registry.New(), Log: hclog.NewNullLogger(), Random: func() float64 { return 0 }, Notify: w.notify})
 	w.apply()
@@ -118,6 +121,10 @@ func (w *world) apply() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return profile.Decision{Enabled: !w.disabled[name], Rule: "test"}
+	}, Config: func(name string) *config.Component {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return &config.Component{Name: name, References: w.refs[name]}
 	}}))
 }
 
@@ -158,12 +165,16 @@ func (w *world) Launch(_ context.Context, c *plan.Component, generation uint64) 
 		w.mu.Lock()
 		w.contexts[c.Name] = ctx
 		hook := w.hook
+		more := w.starts[c.Name]
 		w.mu.Unlock()
 		if hook != nil {
 			hook(ctx)
 		}
 		if len(c.Package.Descriptor.Provides) > 0 {
 			analyticsv1.RegisterAuthorizerServer(ctx, authorizer{said: c.Package.Version, wait: w.wait})
+		}
+		if more != nil {
+			return more(ctx)
 		}
 		return nil
 	}}, sdkDescriptor(c.Package.Descriptor), sdk.Host{Log: hclog.NewNullLogger(), Exit: func() { p.end(component.Result{Kind: component.ResultOK}) }})
@@ -189,7 +200,7 @@ func (w *world) Launch(_ context.Context, c *plan.Component, generation uint64) 
 func sdkDescriptor(d *component.Descriptor) *sdk.Descriptor {
 	out := &sdk.Descriptor{Name: d.Name, Version: d.Version.String()}
 	for _, p := range d.Provides {
-		out.Provides = append(out.Provides, sdk.Provided{Service: p.Service, Version: p.Version.String(), Properties: p.Properties})
+		out.Provides = append(out.Provides, sdk.Provided{Service: p.Service, Version: p.Version.String(), Properties: p.Properties, Dynamic: p.Dynamic})
 	}
 	return out
 }

@@ -346,8 +346,15 @@ func (s *Control) Suspend(_ context.Context, req *controlv1.SuspendRequest) (*co
 }
 
 // Unbind implements controlv1.ComponentServer.
-func (s *Control) Unbind(_ context.Context, req *controlv1.UnbindRequest) (*controlv1.UnbindResponse, error) {
-	s.c.Refs(req.Reference).Unbind(req.ServiceId)
+func (s *Control) Unbind(ctx context.Context, req *controlv1.UnbindRequest) (_ *controlv1.UnbindResponse, err error) {
+	refs := s.c.Refs(req.Reference)
+	defer refs.Unbind(req.ServiceId)
+	defer func() {
+		if r := recover(); r != nil {
+			err = service.ErrPanic.New("OnUnbind of reference %s: %v", req.Reference, r)
+		}
+	}()
+	refs.farewell(ctx, req.ServiceId)
 	return &controlv1.UnbindResponse{}, nil
 }
 

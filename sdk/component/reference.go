@@ -37,6 +37,7 @@ type Refs struct {
 	mu      sync.Mutex
 	bound   []*Bound
 	changed chan struct{} // closed and renewed at each change
+	leaving []func(context.Context, *Bound)
 }
 
 // Bound is one provider of a reference. Its generation is swapped beneath it when the provider restarts; calls wait meanwhile.
@@ -57,7 +58,8 @@ type Bound struct {
 	changed    chan struct{}
 }
 
-// providerConn is a connection to one generation of a provider. It closes when it is retired and its last call has ended.
+// providerConn is a connection to one generation of a provider. It closes when it is retired and its last call has ended. A condition
+// (health:X=ok) has no ClientConn: there is nobody to call.
 type providerConn struct {
 	*grpc.ClientConn
 	token string
@@ -83,7 +85,7 @@ func (p *providerConn) release() {
 	last := p.retired && p.calls == 0
 	p.mu.Unlock()
 	if last {
-		p.ClientConn.Close()
+		p.close()
 	}
 }
 
@@ -94,6 +96,12 @@ func (p *providerConn) retire() {
 	idle := p.calls == 0
 	p.mu.Unlock()
 	if idle && !already {
+		p.close()
+	}
+}
+
+func (p *providerConn) close() {
+	if p.ClientConn != nil {
 		p.ClientConn.Close()
 	}
 }
@@ -139,6 +147,33 @@ func (rs *Refs) Watch(ctx context.Context, f func([]*Bound)) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// OnUnbind lets f be called before a provider goes for good or a better one has taken its place: it is still in All and can still be
+// called, until f returns or its context ends (a few seconds; the kernel does not wait longer). A provider that crashed can't be called.
+// Functions are called in the order in which they were given.
+func (rs *Refs) OnUnbind(f func(ctx context.Context, leaving *Bound)) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.leaving = append(rs.leaving, f)
+}
+
+// farewell calls what OnUnbind was given.
+func (rs *Refs) farewell(ctx context.Context, id uint64) {
+	rs.mu.Lock()
+	fs := slices.Clone(rs.leaving)
+	at := slices.IndexFunc(rs.bound, func(b *Bound) bool { return b.id == id })
+	var b *Bound
+	if at >= 0 {
+		b = rs.bound[at]
+	}
+	rs.mu.Unlock()
+	if b == nil {
+		return
+	}
+	for _, f := range fs {
+		f(ctx, b)
 	}
 }
 
@@ -280,6 +315,8 @@ func (b *Bound) acquire(ctx context.Context) (*providerConn, error) {
 		switch {
 		case gone:
 			return nil, ErrUnbound.New("provider %s of %s is gone", b.provider, b.service)
+		case conn != nil && conn.ClientConn == nil:
+			return nil, ErrUnbound.New("%s is a condition: there is nobody to call", b.service)
 		case conn != nil && conn.acquire():
 			return conn, nil
 		case conn != nil:
@@ -386,11 +423,14 @@ func (rs *Refs) Bind(req *controlv1.BindRequest) error {
 	if rs.modify(req) {
 		return nil
 	}
-	cc, err := service.Dial(req.Address, int(req.ProviderPid), int(req.ProviderUid))
-	if err != nil {
-		return err
+	conn := &providerConn{token: string(req.Token)}
+	if req.Address != "" {
+		cc, err := service.Dial(req.Address, int(req.ProviderPid), int(req.ProviderUid))
+		if err != nil {
+			return err
+		}
+		conn.ClientConn = cc
 	}
-	conn := &providerConn{ClientConn: cc, token: string(req.Token)}
 	rs.mu.Lock()
 	var b *Bound
 	for _, have := range rs.bound {
@@ -487,7 +527,7 @@ func (rs *Refs) Close() {
 		conn := b.conn
 		b.conn, b.gone = nil, true
 		b.mu.Unlock()
-		if conn != nil && conn.GetState() != connectivity.Shutdown {
+		if conn != nil && conn.ClientConn != nil && conn.GetState() != connectivity.Shutdown {
 			conn.ClientConn.Close()
 		}
 	}

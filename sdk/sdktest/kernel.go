@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 
 	"carbonado.dev/sdk/component"
+	"carbonado.dev/sdk/filter"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 	kernelv1 "carbonado.dev/sdk/proto/carbonado/kernel/v1"
 	"carbonado.dev/sdk/service"
@@ -50,10 +51,26 @@ type descriptor struct {
 }
 
 type requirement struct {
-	Name        string            `yaml:"name"`
-	Service     string            `yaml:"service"`
-	Cardinality string            `yaml:"cardinality"`
-	Filter      map[string]string `yaml:"filter"`
+	Name        string `yaml:"name"`
+	Service     string `yaml:"service"`
+	Cardinality string `yaml:"cardinality"`
+	Filter      where  `yaml:"filter"`
+}
+
+// where is a filter in either of its forms.
+type where struct{ *filter.Filter }
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (w *where) UnmarshalYAML(n *yaml.Node) (err error) {
+	if n.Kind == yaml.ScalarNode {
+		w.Filter, err = filter.Parse(n.Value)
+		return err
+	}
+	var props map[string]string
+	if err = n.Decode(&props); err == nil {
+		w.Filter = filter.Equal(props)
+	}
+	return err
 }
 
 type deploys struct {

@@ -79,15 +79,7 @@ func (k *Kernel) publish(c *Component, s *controlv1.ServicePublished) {
 }
 
 func (r *requirement) fits(p *published) bool {
-	if r.Service != p.service {
-		return false
-	}
-	for key, want := range r.Filter {
-		if p.props[key] != want {
-			return false
-		}
-	}
-	return true
+	return r.Service == p.service && r.Filter.Matches(p.props)
 }
 
 // rewire makes the bindings of all components what they should be; k.mu is held.
