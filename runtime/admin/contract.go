@@ -128,7 +128,12 @@ type Reference struct {
 	Service     string   `json:"service"`
 	Version     string   `json:"version"`
 	Cardinality string   `json:"cardinality"`
-	Bound       []string `json:"bound"`
+	// Minimum, Filter and the cardinality are as configuration has changed them.
+	Minimum   int      `json:"minimum"`
+	Policy    string   `json:"policy"`
+	Option    string   `json:"option"`
+	Filter    string   `json:"filter"`
+	Bound     []string `json:"bound"`
 	Suspended   bool     `json:"suspended"`
 }
 

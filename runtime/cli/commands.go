@@ -107,7 +107,8 @@ func (a *app) componentShow(cmd *cobra.Command, args []string) error {
 			if r.Suspended {
 				bound += " (being restarted)"
 			}
-			fmt.Fprintf(w, "  requires %s %s %s %s: %s\n", r.Name, r.Service, r.Version, r.Cardinality, bound)
+			fmt.Fprintf(w, "  requires %s %s %s: %s\n", r.Name, r.Service, strings.Join(strings.Fields(strings.Join(
+				[]string{r.Version, r.Cardinality, r.Policy, r.Option, r.Filter}, " ")), " "), bound)
 		}
 		for _, x := range d.Deploys {
 			fmt.Fprintf(w, "  deploys %s\n", x)

@@ -112,8 +112,11 @@ func (k *Kernel) Component(_ context.Context, name string) (admin.Component, err
 	for _, s := range d.Provides {
 		detail.Provides = append(detail.Provides, s.Service+" "+s.Version.String())
 	}
-	for _, q := range d.Requires {
-		r := admin.Reference{Name: q.Name, Service: q.Service, Cardinality: q.Cardinality.String(), Bound: []string{}}
+	for _, q := range v.Planned.Requires {
+		r := admin.Reference{
+			Name: q.Name, Service: q.Service, Cardinality: q.Cardinality.String(), Minimum: q.Cardinality.Min, Policy: q.Policy(), Option: q.Option(),
+			Filter: q.Filter.Text(), Bound: []string{},
+		}
 		if q.Versions != nil {
 			r.Version = q.Versions.String()
 		}

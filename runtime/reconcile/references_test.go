@@ -224,8 +224,10 @@ func TestCase26ADynamicReferenceHasNoGap(t *testing.T) {
 
 // TestReluctantKeepsWhatItHas: a better provider is not taken, until the bound one goes.
 func TestReluctantKeepsWhatItHas(t *testing.T) {
-	w := newWorld(t, asks("Dynamic", "cardinality: 1..1, option: reluctant"), asks("Static", "cardinality: 0..1, policy: static, option: reluctant"),
-		asks("Many", "cardinality: 0..n, policy: static, option: reluctant"), asks("Greedy", "cardinality: 0..n, policy: static"), ranked("Plain", 1, "a"))
+	w := newWorld(t, ranked("Plain", 1, "a"))
+	w.until("Plain", component.Active)
+	w.more(asks("Dynamic", "cardinality: 1..1, option: reluctant"), asks("Static", "cardinality: 0..1, policy: static, option: reluctant"),
+		asks("Many", "cardinality: 0..n, policy: static, option: reluctant"), asks("Greedy", "cardinality: 0..n, policy: static"))
 	for _, name := range []string{"Dynamic", "Static", "Many", "Greedy"} {
 		w.boundTo(name, "Plain")
 	}
@@ -279,7 +281,7 @@ func TestNeededAtTheStartOnly(t *testing.T) {
 	w.mu.Unlock()
 	w.apply()
 	w.boundTo("Asker")
-	if err := w.r.Restart(ctx(t), "Asker", "ann"); err == nil {
+	if err := w.r.Restart(ctx(t), "Asker", "ann", true); err == nil {
 		t.Error("it was started without its provider")
 	}
 	w.until("Asker", component.Waiting)
