@@ -17,7 +17,7 @@ const (
 	// quiet is how many bytes an idle process may allocate in After: health checks, logs, a trickle of events.
 	quiet = 8 << 20
 	// worth is how much must have been allocated since the last time to give memory back again.
-	worth = 4 << 20
+	worth = 1 << 20
 )
 
 const allocated = "/gc/heap/allocs:bytes"
