@@ -26,10 +26,10 @@ type definition struct {
 // keepCron as cron expression keeps the one that the script has (DAS.md section 7.7).
 const keepCron = "DEFAULT"
 
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$`)
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 
 func checkName(name string) error {
-	if !namePattern.MatchString(name) {
+	if len(name) > 100 || !namePattern.MatchString(name) {
 		return ErrName.New("%q", name)
 	}
 	return nil

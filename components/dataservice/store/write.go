@@ -244,7 +244,7 @@ func putRows(t *manifest.Table, rec arrow.RecordBatch, now int64) (*rows.Rows, e
 			}
 			continue
 		}
-		if !columnName.MatchString(f.Name) {
+		if !isColumnName(f.Name) {
 			return nil, ErrName.New("column %q", f.Name)
 		}
 		want := typ

@@ -273,4 +273,6 @@ func localName(username string) (string, error) {
 }
 
 // nameForm is what users and roles may be called: nothing that two people could read as one name.
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]*$`)
+
+func isName(name string) bool { return len(name) <= 64 && nameForm.MatchString(name) }

@@ -41,7 +41,7 @@ func (a *Authority) PutUser(ctx context.Context, c Change) error {
 	if err != nil {
 		return err
 	}
-	if !nameForm.MatchString(name) {
+	if !isName(name) {
 		return ErrInvalid.New("user name %q: up to 64 of the letters A to Z, digits, and . _ + - are allowed", c.Name)
 	}
 	if strings.EqualFold(name, TokenUser) {
@@ -155,7 +155,7 @@ func (a *Authority) Roles(ctx context.Context) ([]account.Role, error) {
 // PutRole makes or changes a role. The role admin cannot be changed.
 func (a *Authority) PutRole(ctx context.Context, role account.Role) error {
 	name := roleName(role.Name)
-	if !nameForm.MatchString(name) {
+	if !isName(name) {
 		return ErrInvalid.New("role name %q: up to 64 of the letters A to Z, digits, and . _ + - are allowed", role.Name)
 	}
 	if strings.EqualFold(name, account.RoleAdmin) {

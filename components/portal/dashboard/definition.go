@@ -102,7 +102,9 @@ const (
 	usualRows   = 1000
 )
 
-var idForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+var idForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
+
+func isID(id string) bool { return len(id) <= 64 && idForm.MatchString(id) }
 
 // Parse reads a definition. An error is ErrDefinition with line and column.
 func Parse(content []byte) (*Definition, error) {
@@ -157,7 +159,7 @@ func plain(goType string) string {
 
 func (d *Definition) check(where *positions) error {
 	switch {
-	case !idForm.MatchString(d.ID):
+	case !isID(d.ID):
 		return where.wrong("id", "%q is not made of a to z, 0 to 9 and -", d.ID)
 	case d.Title == "":
 		return where.wrong("title", "is missing")
@@ -171,7 +173,7 @@ func (d *Definition) check(where *positions) error {
 		page := &d.Pages[i]
 		path := fmt.Sprintf("pages[%d]", i)
 		switch {
-		case !idForm.MatchString(page.ID):
+		case !isID(page.ID):
 			return where.wrong(path+".id", "%q is not made of a to z, 0 to 9 and -", page.ID)
 		case pages[page.ID]:
 			return where.wrong(path+".id", "%q stands twice", page.ID)
@@ -200,7 +202,7 @@ func (d *Definition) check(where *positions) error {
 
 func (g *Gadget) check(where *positions, at string) error {
 	switch {
-	case !idForm.MatchString(g.ID):
+	case !isID(g.ID):
 		return where.wrong(at+".id", "%q is not made of a to z, 0 to 9 and -", g.ID)
 	case g.Title == "":
 		return where.wrong(at+".title", "is missing")

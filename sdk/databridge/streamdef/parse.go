@@ -91,7 +91,7 @@ func (r *reader) definition(root *lenientjson.Value) error {
 		if v := root.Get("name"); v != nil {
 			at = v
 		}
-		if v := root.Get("version"); v != nil && !versionForm.MatchString(d.Version) && nameForm.MatchString(d.Name) {
+		if v := root.Get("version"); v != nil && !versionForm.MatchString(d.Version) && isName(d.Name) {
 			at = v
 		}
 		return placed(err, r.file, at)
