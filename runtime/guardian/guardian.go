@@ -14,6 +14,7 @@ import (
 	"carbonado.dev/carbonado/runtime/guardian/brood"
 	"carbonado.dev/carbonado/runtime/guardian/watch"
 	"carbonado.dev/sdk/handshake/layout"
+	"carbonado.dev/sdk/idle"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,7 +85,7 @@ func Run(c Config) int {
 	// What starting up left behind goes back to the system. What it allocates afterwards is little, and is collected before it is much:
 	// the collector's least heap is 4 MiB times this, and less than 1 MiB lives.
 	debug.SetGCPercent(gcPercent)
-	defer time.AfterFunc(returnMemoryAfter, debug.FreeOSMemory).Stop()
+	defer time.AfterFunc(returnMemoryAfter, idle.Return).Stop()
 	return g.serve()
 }
 

@@ -179,7 +179,7 @@ func saysOutOfMemory(text []byte) (said, last bool) {
 // readLines calls take for each line of r until r ends. A line longer than lineMost is cut; cut is the number of bytes left out. text is
 // valid during the call only.
 func readLines(r io.Reader, take func(text []byte, cut int)) {
-	b := bufio.NewReaderSize(r, 64<<10)
+	b := bufio.NewReaderSize(r, 4<<10)
 	var long []byte
 	cut := 0
 	for {

@@ -330,12 +330,13 @@ func (s *Supervisor) client(i *Instance, executable *os.File) *plugin.Client {
 		Plugins:          handshake.Plugins(nil),
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		// Never Managed, AutoMTLS, Reattach or SecureConfig: we collect ourselves, check peers by the system's word, and hash what is executed.
-		SkipHostEnv:      true,
-		StartTimeout:     i.spec.StartTimeout + pluginMargin,
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: filepath.Join(i.runFolder, "tmp")},
-		SyncStdout:       &lineWriter{out: i.output, from: fromStdout},
-		SyncStderr:       &lineWriter{out: i.output, from: fromStderr},
-		Logger:           hclog.NewNullLogger(), // what it says is said by us, once
+		SkipHostEnv:         true,
+		StartTimeout:        i.spec.StartTimeout + pluginMargin,
+		UnixSocketConfig:    &plugin.UnixSocketConfig{TempDir: filepath.Join(i.runFolder, "tmp")},
+		PluginLogBufferSize: 4 << 10, // its own reader of standard error, which finds nothing
+		SyncStdout:          &lineWriter{out: i.output, from: fromStdout},
+		SyncStderr:          &lineWriter{out: i.output, from: fromStderr},
+		Logger:              hclog.NewNullLogger(), // what it says is said by us, once
 		GRPCDialOptions: handshake.DialOptions(func(p handshake.Peer) bool {
 			return i.process.p != nil && p.PID == i.process.p.PID && p.UID == uid
 		}),

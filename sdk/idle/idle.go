@@ -26,7 +26,7 @@ const allocated = "/gc/heap/allocs:bytes"
 func Watch(ctx context.Context) {
 	t := time.NewTicker(look)
 	defer t.Stop()
-	w := watcher{read: readAllocated, free: free}
+	w := watcher{read: readAllocated, free: Return}
 	for {
 		select {
 		case <-t.C:
@@ -43,10 +43,12 @@ func readAllocated() uint64 {
 	return s[0].Value.Uint64()
 }
 
-// free collects twice, because a sync.Pool gives up its buffers at the second collection only.
-func free() {
+// Return gives memory back now: what the heap doesn't need, and the pages of code that only the start needed. It collects twice, because
+// a sync.Pool gives up its buffers at the second collection only.
+func Return() {
 	debug.FreeOSMemory()
 	debug.FreeOSMemory()
+	leaveCode()
 }
 
 // watcher decides at each tick.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"carbonado.dev/carbonado/runtime/guardian/brood"
+	"carbonado.dev/sdk/idle"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,8 @@ const lineFD = 3
 const program = "/proc/self/exe"
 
 const (
+	// returnMemoryAfter is when the guardian has started.
+	returnMemoryAfter = 20 * time.Second
 	// endMost is how long the end of what a guardian left may take.
 	endMost = 4 * time.Second
 	// killEvery is how often those who appear in the course of it are looked for.
@@ -95,6 +98,7 @@ func watch(args []string) int {
 		return fail("start the guardian", err)
 	}
 	unix.Close(line[0])
+	time.AfterFunc(returnMemoryAfter, idle.Return)
 	for s := range signals {
 		switch s {
 		case unix.SIGTERM, unix.SIGHUP:
