@@ -126,7 +126,7 @@ func (h *thriftHandler) Publish(ctx context.Context, b *databridge.Bundle) error
 		parts, err = r.transposeAtStart(ctx, b, stamp)
 	}
 	if err != nil {
-		r.report.refused(b.Events)
+		r.report.refused(b.Held())
 		return databridge.NewFault(databridge.UndefinedEventType, err)
 	}
 	switch err := r.forward.Forward(ctx, parts); {
@@ -136,7 +136,7 @@ func (h *thriftHandler) Publish(ctx context.Context, b *databridge.Bundle) error
 	case errors.Is(err, forward.ErrNotStored):
 		return databridge.NewFault(databridge.CloseConnection, err)
 	default:
-		r.report.refused(b.Events)
+		r.report.refused(b.Held())
 		return databridge.NewFault(databridge.UndefinedEventType, err)
 	}
 }

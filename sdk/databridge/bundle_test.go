@@ -349,6 +349,9 @@ func TestTransposeRefusals(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if b.Held() > len(c.b.LongAttributeList) {
+				t.Errorf("%d events are held by %d longs", b.Held(), len(c.b.LongAttributeList))
+			}
 			parts, err := b.Transpose(finder(all, pair), 77, Stamp{}, nil)
 			if !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.text) || len(parts) != 0 {
 				t.Errorf("got %d parts and %v, want %v …%s…", len(parts), err, c.kind, c.text)

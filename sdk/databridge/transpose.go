@@ -24,7 +24,7 @@ func (b *Bundle) Transpose(find Finder, now int64, stamp Stamp, parts []Part) ([
 		}
 		return parts, nil
 	}
-	if b.Events > len(b.strings) || b.Events > b.longCount() {
+	if b.Events > b.Held() {
 		return parts, ErrMalformed.New("a bundle of %d events has %d strings and %d longs; each event takes at least one of both", b.Events, len(b.strings), b.longCount())
 	}
 	first := len(parts)
@@ -47,6 +47,9 @@ func (b *Bundle) Transpose(find Finder, now int64, stamp Stamp, parts []Part) ([
 	}
 	return parts, nil
 }
+
+// Held is how many events the bundle can hold at most, whatever it says: each takes a string and a long.
+func (b *Bundle) Held() int { return min(b.Events, len(b.strings), b.longCount()) }
 
 func (b *Bundle) intCount() int    { return int(b.ints.to-b.ints.from) / 4 }
 func (b *Bundle) longCount() int   { return int(b.longs.to-b.longs.from) / 8 }
