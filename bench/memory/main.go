@@ -33,7 +33,7 @@ func measure(root string, events int, pause time.Duration) error {
 	if err != nil {
 		return err
 	}
-	empty, err := empties(ctx, root, processes, pause/6)
+	empty, err := empties(ctx, root, processes, pause)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func ofTree(pids []int) (int64, error) {
 	return 0, failed
 }
 
-// empties runs n empty components under a kernel and measures them alone.
+// empties runs n empty components under a kernel and measures them alone, after the same rest: the SDK gives memory back at rest.
 func empties(ctx context.Context, root string, n int, pause time.Duration) (int64, error) {
 	i, err := server.Lay(root)
 	if err != nil {
