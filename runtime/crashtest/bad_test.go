@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -309,16 +308,6 @@ func (l *lab) request(method, path string, body io.Reader, change ...func(*http.
 	}
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: l.trust(), DisableKeepAlives: true, ExpectContinueTimeout: 30 * time.Second}}
 	resp, err := client.Do(req)
-	// A server that answers before it has read the body and closes may reset the connection before the answer is read (RFC 9112 section
-	// 9.6). Such a request is sent again; what is wanted of the answer stays the same.
-	for range 10 {
-		if err == nil || req.GetBody == nil || !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
-			break
-		}
-		if req.Body, err = req.GetBody(); err == nil {
-			resp, err = client.Do(req)
-		}
-	}
 	if err != nil {
 		l.t.Fatalf("%s %s: %v", method, path, err)
 	}

@@ -146,6 +146,9 @@ func (x *exchange) open(ctx context.Context, head *httpv1.RequestHead) error {
 		return x.stream.CloseSend()
 	}
 	_ = x.rc.EnableFullDuplex() // HTTP/1 only: else net/http swallows what is left of the body when the answer begins
+	if t, ok := x.w.(*talk); ok {
+		t.streams = true
+	}
 	x.sent = make(chan struct{})
 	go func() {
 		defer close(x.sent)
@@ -164,6 +167,9 @@ func (x *exchange) sendBody() error {
 	buf := make([]byte, piece)
 	for {
 		_ = x.rc.SetReadDeadline(time.Now().Add(x.limits.Pause)) // not every connection has deadlines: then there is none
+		if x.unwanted.Load() {
+			return nil
+		}
 		n, err := body.Read(buf)
 		if n > 0 {
 			serr := x.stream.Send(&httpv1.ServeRequest{Part: &httpv1.ServeRequest_Body{Body: bytes.Clone(buf[:n])}})
@@ -198,7 +204,11 @@ func (x *exchange) endBody() {
 	default:
 	}
 	x.unwanted.Store(true)
-	_ = x.rc.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
+	wake := time.Unix(1, 0)
+	if x.r.ProtoMajor == 1 && x.r.Context().Err() == nil {
+		wake = time.Now().Add(lingerPause) // a read that was ended can't go on, and linger wants to
+	}
+	_ = x.rc.SetReadDeadline(wake)
 	<-x.sent
 }
 

@@ -22,8 +22,13 @@ func (g *Gateway) As(p *commonv1.Principal) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, door{scheme: "https", trusted: p}) })
 }
 
-// serve is the way of every request: path, transport, origin, who asks, permission, route.
+// serve answers a request and lets its sender hear the answer.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, d door) {
+	linger(w, r, func(w http.ResponseWriter, r *http.Request) { g.answer(w, r, d) })
+}
+
+// answer is the way of every request: path, transport, origin, who asks, permission, route.
+func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, d door) {
 	if err := checkTarget(r); err != nil {
 		fail(w, err)
 		return
