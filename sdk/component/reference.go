@@ -432,6 +432,11 @@ func (rs *Refs) Bind(req *controlv1.BindRequest) error {
 		conn.ClientConn = cc
 	}
 	rs.mu.Lock()
+	if rs.ctx.Err() != nil { // Close has been here, or is about to
+		rs.mu.Unlock()
+		cc.Close()
+		return ErrUnbound.New("reference %s: this component stops", rs.name)
+	}
 	var b *Bound
 	for _, have := range rs.bound {
 		if have.id == req.ServiceId {
