@@ -45,7 +45,8 @@ type Runtime interface {
 
 	Start(ctx context.Context, name, actor string) error
 	Stop(ctx context.Context, name, actor string) error
-	Restart(ctx context.Context, name, actor string) error
+	// Restart replaces the process by another one beside it; hard kills the old one first.
+	Restart(ctx context.Context, name, actor string, hard bool) error
 	// Disable and Enable write a rule that outlives the kernel, and bring the component into the state that follows from it.
 	Disable(ctx context.Context, name, actor string) error
 	Enable(ctx context.Context, name, actor string) error
@@ -110,11 +111,13 @@ type ComponentDetail struct {
 	Package string `json:"package"`
 	Digest  string `json:"digest"`
 	// LastResult is why the last run ended: ok, exit code, signal, …; empty before the first end.
-	LastResult string      `json:"lastResult"`
-	Provides   []string    `json:"provides"`
-	Requires   []Reference `json:"requires"`
-	Deploys    []string    `json:"deploys"`
-	Verbs      []string    `json:"verbs"`
+	LastResult string `json:"lastResult"`
+	// LastUpdate is what became of the last replacement of the process by another one beside it, in this run of the kernel.
+	LastUpdate *Replacement `json:"lastUpdate,omitempty"`
+	Provides   []string     `json:"provides"`
+	Requires   []Reference  `json:"requires"`
+	Deploys    []string     `json:"deploys"`
+	Verbs      []string     `json:"verbs"`
 	// Config is the effective configuration as JSON, secrets as "***".
 	Config json.RawMessage `json:"config,omitempty"`
 	// Limits bound the running process's use of the machine, Confinement what it gets at; empty without a process.
@@ -146,6 +149,8 @@ type Transition struct {
 	Reason     string    `json:"reason"`
 	Actor      string    `json:"actor"`
 	Generation uint64    `json:"generation"`
+	// Beside: the move of a process that does not serve: a successor that is not ready yet, or one that was replaced.
+	Beside bool `json:"beside,omitempty"`
 }
 
 // Diagnosis answers `carbonado component diag`.
@@ -207,7 +212,7 @@ type ProfileRule struct {
 type Event struct {
 	Seq  uint64    `json:"seq"`
 	Time time.Time `json:"time"`
-	// Kind is transition, health, service, artifact, status or lost.
+	// Kind is transition, health, service, artifact, update, status or lost.
 	Kind string `json:"kind"`
 	// Component it is about; empty for the kernel.
 	Component string `json:"component"`

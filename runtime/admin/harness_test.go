@@ -101,7 +101,7 @@ func (n *node) Stop(ctx context.Context, name, actor string) error {
 	return n.change(ctx, "stop", name, actor)
 }
 
-func (n *node) Restart(ctx context.Context, name, actor string) error {
+func (n *node) Restart(ctx context.Context, name, actor string, _ bool) error {
 	return n.change(ctx, "restart", name, actor)
 }
 

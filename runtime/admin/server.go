@@ -174,7 +174,7 @@ func (s *Server) register() {
 	get(s, "artifacts", "/api/artifacts", "Files of the repository and what became of them", func(_ context.Context, in *artifactInput) ([]ArtifactLine, error) {
 		return lines(s.Artifacts.List(in.Type)), nil
 	})
-	for verb, f := range map[string]func(context.Context, string, string) error{"start": r.Start, "stop": r.Stop, "restart": r.Restart, "disable": r.Disable, "enable": r.Enable} {
+	for verb, f := range map[string]func(context.Context, string, string) error{"start": r.Start, "stop": r.Stop, "disable": r.Disable, "enable": r.Enable} {
 		huma.Register(s.api, huma.Operation{OperationID: verb, Method: http.MethodPost, Path: "/api/components/{name}/" + verb, Summary: verb + " a component", Errors: []int{401, 403, 404, 409, 504}},
 			func(ctx context.Context, in *named) (*body[Component], error) {
 				ctx, cancel := context.WithTimeout(ctx, changeTimeout)
@@ -195,6 +195,7 @@ func (s *Server) register() {
 	huma.Register(s.api, huma.Operation{OperationID: "credentials", Method: http.MethodPost, Path: "/api/credentials", Summary: "A short-lived credential", Errors: []int{400, 401, 403, 503}}, s.credentials)
 	s.registerSeeing()
 	s.registerChanges()
+	s.registerUpdates()
 	s.registerEvents()
 	s.registerLogs()
 	s.mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {

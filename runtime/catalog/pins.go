@@ -19,10 +19,28 @@ const PinsFile = "repository/data/kernel/versions.json"
 // ErrPins is the kind of pins that can't be read or written.
 var ErrPins = cause.Define("CBN-PKG-026", "The chosen versions of packages cannot be read or written.", "Check repository/data/kernel/versions.json; without the file the highest version of each runs.")
 
-// Pin keeps a component at a version although a higher one is installed. It holds until a version above Over is.
+// Pin keeps a component at a version although a higher one is installed. It holds until a version above Over is. One that was made
+// because Over could not take over holds no longer than Over has the digest that failed, or, where it was damaged, than it is.
 type Pin struct {
 	Version string `json:"version"`
 	Over    string `json:"over"`
+	// Failed is the digest of the package Over that was tried and rolled back; empty if an operator chose Version.
+	Failed string `json:"failed,omitempty"`
+	// Damaged: Over was not in order.
+	Damaged bool `json:"damaged,omitempty"`
+}
+
+// holds tells whether the pin keeps the component from its best package.
+func (p Pin) holds(best *Package) bool {
+	switch {
+	case newer(best.Version, p.Over):
+		return false
+	case p.Damaged:
+		return best.Cause != nil
+	case p.Failed != "":
+		return best.Version != p.Over || best.Digest == p.Failed
+	}
+	return true
 }
 
 // Pins are by component.
@@ -70,7 +88,7 @@ func ChoosePinned(packages []*Package, pins Pins) []*Package {
 	out := Choose(packages)
 	for i, best := range out {
 		pin, ok := pins[best.Name]
-		if !ok || newer(best.Version, pin.Over) {
+		if !ok || !pin.holds(best) {
 			continue
 		}
 		for _, p := range packages {

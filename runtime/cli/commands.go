@@ -42,11 +42,11 @@ func (a *app) componentCommand() *cobra.Command {
 	c.AddCommand(
 		&cobra.Command{Use: "ls", Short: "List the installed components", Args: cobra.NoArgs, RunE: a.componentLs},
 		&cobra.Command{Use: "show NAME", Short: "One component in detail", Args: cobra.ExactArgs(1), RunE: a.componentShow},
-		a.historyCommand(), a.diagCommand(), a.logsCommand(),
+		a.historyCommand(), a.diagCommand(), a.logsCommand(), a.restartCommand(), a.updateCommand(),
 	)
 	for verb, summary := range map[string]string{
 		"start": "Start a component that was stopped or has failed", "stop": "Stop a component until it is started or the server starts anew",
-		"restart": "Replace a component's process", "disable": "Keep a component from running, for good", "enable": "Take back disable",
+		"disable": "Keep a component from running, for good", "enable": "Take back disable",
 	} {
 		c.AddCommand(&cobra.Command{Use: verb + " NAME", Short: summary, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := call[admin.Component](cmd.Context(), a, http.MethodPost, "/api/components/"+url.PathEscape(args[0])+"/"+verb, strings.NewReader("{}"))

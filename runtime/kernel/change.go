@@ -158,7 +158,7 @@ func (k *Kernel) planned(ctx context.Context, t target) (admin.PlannedChange, *i
 	if len(in.Rest) > 0 {
 		return admin.PlannedChange{}, nil, profile.ErrUsage.New("argument %q is not known", in.Rest[0])
 	}
-	from, to := k.reconciler.Plan(), in.Plan()
+	from, to := k.reconciler.Plan(), k.settleOn(in)
 	c := admin.PlannedChange{ID: plan.ID(from, to), Changes: plan.Diff(from, to), Notices: []string{}}
 	if c.Components, err = json.Marshal(to.Components); err != nil {
 		return c, nil, err
@@ -172,6 +172,9 @@ func (k *Kernel) planned(ctx context.Context, t target) (admin.PlannedChange, *i
 				c.Notices = append(c.Notices, p.Name+" was not installed then: it stays")
 			}
 		}
+	}
+	for _, x := range k.updates.refusals() {
+		c.Notices = append(c.Notices, x)
 	}
 	for _, x := range k.fixed(in) {
 		c.Notices = append(c.Notices, x+": only a new start of the server changes this")

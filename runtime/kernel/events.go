@@ -60,6 +60,11 @@ func (e *events) send(ev admin.Event) {
 
 func (e *events) reconcile(ev reconcile.Event) {
 	switch {
+	case ev.Replaced != nil:
+		if r := ev.Replaced; r.Update() {
+			e.send(admin.Event{Kind: "update", Component: ev.Component, State: string(r.Outcome), Cause: printed(ev.Cause),
+				Text: fmt.Sprintf("%s: %s -> %s: %s", ev.Component, r.From, r.To, r.Outcome)})
+		}
 	case ev.Transition != nil:
 		t := transition(*ev.Transition)
 		e.send(admin.Event{Kind: "transition", Component: ev.Component, Transition: &t, State: t.To, Cause: printed(ev.Cause),
@@ -85,7 +90,7 @@ func (e *events) status(state string) {
 }
 
 func transition(t component.Transition) admin.Transition {
-	return admin.Transition{Seq: t.Seq, Time: t.Time.UTC(), From: t.From.String(), To: t.To.String(), Reason: t.Reason, Actor: t.Actor, Generation: t.Generation}
+	return admin.Transition{Seq: t.Seq, Time: t.Time.UTC(), From: t.From.String(), To: t.To.String(), Reason: t.Reason, Actor: t.Actor, Generation: t.Generation, Beside: t.Beside}
 }
 
 func printed(c *component.Cause) *admin.Cause { return admin.CauseOf(c.Proto()) }

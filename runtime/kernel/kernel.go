@@ -112,6 +112,8 @@ type Kernel struct {
 	gateway     *gateway.Gateway
 	gatewayEnd  func()
 	deployerEnd func()
+	updates     updates
+	packagesEnd func()
 	admin       *admin.Server
 	socket      *admin.Socket
 	keys        *tlskeys.Pair
@@ -191,6 +193,7 @@ func (k *Kernel) open(ctx context.Context) error {
 	if err := k.openServices(ctx); err != nil {
 		return err
 	}
+	k.updates.pins = k.pinServing
 	k.reconciler = reconcile.New(reconcile.Config{
 		Host: k.host, Kernel: k.services, Registry: k.registry, Log: k.log, Random: mathrand.Float64, Notify: k.notify,
 	})
@@ -225,6 +228,7 @@ func (k *Kernel) open(ctx context.Context) error {
 		return err
 	}
 	k.runDeployer()
+	k.watchPackages()
 	return nil
 }
 
@@ -322,7 +326,7 @@ func (k *Kernel) makePlan(ctx context.Context) (*plan.Plan, error) {
 	for _, n := range in.Notices {
 		k.log.Warn("notice", "cause", n.String())
 	}
-	return in.Plan(), nil
+	return k.settleOn(in), nil
 }
 
 // remembered is the content of a small file, made at the first use.
@@ -365,6 +369,7 @@ func (k *Kernel) notify(ev reconcile.Event) {
 		}
 	}
 	k.history.event(ev)
+	k.updates.ended(ev)
 	k.events.reconcile(ev)
 }
 
@@ -398,6 +403,9 @@ func (k *Kernel) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownDeadline)
 	defer cancel()
 	k.closeDoors(ctx)
+	if k.packagesEnd != nil {
+		k.packagesEnd()
+	}
 	if k.deployerEnd != nil {
 		k.deployerEnd()
 	} else if k.deployer != nil {

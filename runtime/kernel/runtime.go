@@ -59,7 +59,7 @@ func (k *Kernel) line(v reconcile.View) admin.Component {
 	if v.Planned == nil {
 		return c
 	}
-	c.Version = v.Planned.Package.Version
+	c.Version = v.Package.Version
 	if !v.Planned.Enabled {
 		c.DisabledBy = v.Planned.Rule
 		if !v.State.Live() {
@@ -87,7 +87,7 @@ func (k *Kernel) Component(_ context.Context, name string) (admin.Component, err
 		return admin.Component{}, err
 	}
 	c := k.line(v)
-	p := v.Planned.Package
+	p := v.Package
 	detail := &admin.ComponentDetail{
 		Generation: v.Generation, Since: v.Since.UTC(), Package: p.Dir, Provides: []string{}, Requires: []admin.Reference{}, Deploys: []string{}, Verbs: []string{},
 		Limits: []component.Measure{}, Confinement: []component.Measure{},
@@ -98,6 +98,7 @@ func (k *Kernel) Component(_ context.Context, name string) (admin.Component, err
 	if v.Last.Kind != component.ResultNone {
 		detail.LastResult = v.Last.String()
 	}
+	detail.LastUpdate = replacement(v.Replacements.Last)
 	c.Detail = detail
 	d := p.Descriptor
 	if d == nil {
@@ -226,7 +227,7 @@ func (k *Kernel) Stop(ctx context.Context, name, actor string) error {
 }
 
 // Restart implements admin.Runtime.
-func (k *Kernel) Restart(ctx context.Context, name, actor string) error {
+func (k *Kernel) Restart(ctx context.Context, name, actor string, hard bool) error {
 	v, err := k.viewOf(name)
 	if err != nil {
 		return err
@@ -234,7 +235,7 @@ func (k *Kernel) Restart(ctx context.Context, name, actor string) error {
 	if !v.Planned.Runs {
 		return admin.ErrRefused.Wrap(reasonOf(v), "%s can't be restarted", name)
 	}
-	return k.reconciler.Restart(ctx, name, actor, false)
+	return k.reconciler.Restart(ctx, name, actor, hard)
 }
 
 // Disable implements admin.Runtime: a lasting rule, then the plan anew.

@@ -16,7 +16,9 @@ import (
 )
 
 // of is a provider's descriptor in another version.
-func of(version string) string { return strings.Replace(provider("Oracle"), "1.0.0\nsummary", version+"\nsummary", 1) }
+func of(version string) string {
+	return strings.Replace(provider("Oracle"), "1.0.0\nsummary", version+"\nsummary", 1)
+}
 
 // install makes the packages those of the descriptors, and plans anew.
 func (w *world) install(descriptors ...string) {

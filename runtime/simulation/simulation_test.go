@@ -145,10 +145,14 @@ func (h history) run() error {
 			ask(w.Reconciler.Start, name)
 		case "restart":
 			delete(held, name)
-			ask(func(ctx context.Context, name, actor string) error { return w.Reconciler.Restart(ctx, name, actor, false) }, name)
+			ask(func(ctx context.Context, name, actor string) error {
+				return w.Reconciler.Restart(ctx, name, actor, false)
+			}, name)
 		case "restart hard":
 			delete(held, name)
-			ask(func(ctx context.Context, name, actor string) error { return w.Reconciler.Restart(ctx, name, actor, true) }, name)
+			ask(func(ctx context.Context, name, actor string) error {
+				return w.Reconciler.Restart(ctx, name, actor, true)
+			}, name)
 		case "update":
 			if gone[name] {
 				break

@@ -25,6 +25,7 @@ type Inputs struct {
 	Config     *config.Config
 	// Components is the configuration of each package that the plan takes, by name.
 	Components map[string]*config.Component
+	kept       map[string]*catalog.Package
 	// Rest are the arguments that are neither profile nor -D.
 	Rest []string
 	// Notices are remarks for the operator that stop nothing, in the order in which they were met.
@@ -86,11 +87,33 @@ func ReadChanged(ctx context.Context, home string, args []string, change Change)
 	return in, nil
 }
 
+// Keep puts one installed package in the place of the one that is chosen of its name.
+func (in *Inputs) Keep(p *catalog.Package) {
+	if in.kept == nil {
+		in.kept = map[string]*catalog.Package{}
+	}
+	in.kept[p.Name] = p
+	if p.Descriptor != nil {
+		in.Components[p.Name] = in.Config.Component(p.Descriptor)
+	}
+}
+
+// Chosen are the packages that the plan takes, one per name.
+func (in *Inputs) Chosen() []*catalog.Package {
+	out := catalog.ChoosePinned(in.Packages, in.Pins)
+	for i, p := range out {
+		if kept := in.kept[p.Name]; kept != nil {
+			out[i] = kept
+		}
+	}
+	return out
+}
+
 // Plan makes the plan of what was read.
 func (in *Inputs) Plan() *plan.Plan {
 	return plan.Build(plan.Input{
 		Profile:  in.Resolution.Profile,
-		Packages: catalog.ChoosePinned(in.Packages, in.Pins),
+		Packages: in.Chosen(),
 		Decide:   in.Resolution.Decide,
 		Known:    in.Resolution.Known(),
 		Config:   func(name string) *config.Component { return in.Components[name] },
