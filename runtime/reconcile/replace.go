@@ -125,7 +125,8 @@ func (u *unit) keep(c *plan.Component) *plan.Component {
 		return c
 	}
 	kept := *c
-	kept.Package, kept.Config = u.history.fallback.Package, u.history.fallback.Config
+	f := u.history.fallback
+	kept.Package, kept.Config, kept.Requires, kept.References = f.Package, f.Config, f.Requires, f.References
 	kept.Requires, kept.References = u.history.fallback.Requires, u.history.fallback.References
 	return &kept
 }

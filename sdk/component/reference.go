@@ -434,7 +434,7 @@ func (rs *Refs) Bind(req *controlv1.BindRequest) error {
 	rs.mu.Lock()
 	if rs.ctx.Err() != nil { // Close has been here, or is about to
 		rs.mu.Unlock()
-		cc.Close()
+		conn.retire()
 		return ErrUnbound.New("reference %s: this component stops", rs.name)
 	}
 	var b *Bound
