@@ -1,5 +1,7 @@
 package dev.carbonado.sdk;
 
+import io.grpc.ForwardingServerCall;
+import io.grpc.ForwardingServerCallListener;
 import io.grpc.Metadata;
 import io.grpc.Server;
 import io.grpc.ServerCall;
@@ -7,7 +9,7 @@ import io.grpc.ServerCallHandler;
 import io.grpc.ServerInterceptor;
 import io.grpc.ServerServiceDefinition;
 import io.grpc.Status;
-import io.grpc.ForwardingServerCall;
+import io.grpc.StatusRuntimeException;
 import io.grpc.netty.NettyServerBuilder;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -120,7 +122,17 @@ final class ServiceSocket implements ServerInterceptor {
         }
       }
     };
-    return next.startCall(kept, headers);
+    return new ForwardingServerCallListener.SimpleForwardingServerCallListener<>(next.startCall(kept, headers)) {
+      @Override
+      public void onHalfClose() { // here a handler of unary calls runs
+        try {
+          super.onHalfClose();
+        } catch (RuntimeException e) {
+          StatusRuntimeException s = Problem.statusOf(e);
+          kept.close(s.getStatus(), s.getTrailers() == null ? new Metadata() : s.getTrailers());
+        }
+      }
+    };
   }
 
   synchronized void stop() {
