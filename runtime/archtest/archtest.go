@@ -41,6 +41,7 @@ var rooms = []string{
 	"registry",
 	"plan",
 	"catalog",
+	"runtimes",
 	"trust",
 	"profile",
 	"config",

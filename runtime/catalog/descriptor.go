@@ -53,7 +53,10 @@ type raw struct {
 		Procs  int64   `json:"processes"`
 	} `json:"resources"`
 	Watchdog string `json:"watchdog"`
-	Restart  struct {
+	Runtime  struct {
+		Java string `json:"java"`
+	} `json:"runtime"`
+	Restart struct {
 		Budget int    `json:"budget"`
 		Per    string `json:"per"`
 	} `json:"restart"`
@@ -158,6 +161,12 @@ func (b *builder) build(r *raw) *component.Descriptor {
 			Memory: b.bytes(r.Resources.Memory), CPU: int64(r.Resources.CPU*1000 + 0.5), Files: r.Resources.Files,
 			Processes: r.Resources.Procs,
 		},
+	}
+	if r.Runtime.Java != "" {
+		var err error
+		if d.Runtime.Java, err = semver.NewConstraint(r.Runtime.Java); err != nil {
+			b.fault([]string{"runtime", "java"}, "%q is no range of versions: %s", r.Runtime.Java, err)
+		}
 	}
 	if r.Watchdog != "" {
 		d.Watchdog = b.duration(r.Watchdog, "watchdog")

@@ -29,6 +29,8 @@ type Descriptor struct {
 	StartLevel int
 	Resources  Resources
 	Restart    Restart
+	// Runtime is what the executable needs of the machine.
+	Runtime Runtime
 	// Watchdog is how long the process may give no sign of life before it is replaced; 0 is the supervisor's default.
 	Watchdog time.Duration
 	// Privileges the component asks for, for example "tls.server".
@@ -164,6 +166,12 @@ type Resources struct {
 	Files int64
 	// Processes and threads at once.
 	Processes int64
+}
+
+// Runtime names language runtimes that must be there; nil is none.
+type Runtime struct {
+	// Java is the range of versions that will do.
+	Java *semver.Constraints
 }
 
 // Restart is the restart budget: so many crashes per so much time.

@@ -16,6 +16,7 @@ import (
 	"carbonado.dev/carbonado/runtime/component"
 	"carbonado.dev/carbonado/runtime/plan"
 	"carbonado.dev/carbonado/runtime/reconcile"
+	"carbonado.dev/carbonado/runtime/runtimes"
 	"carbonado.dev/carbonado/runtime/supervisor"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 )
@@ -32,6 +33,8 @@ const portPatience = 5 * time.Second
 // host turns planned components into processes (reconcile.Host).
 type host struct {
 	k *Kernel
+	// runtimes finds the Java that components need.
+	runtimes *runtimes.Finder
 
 	// mu guards the fields below.
 	mu          sync.Mutex
@@ -42,7 +45,7 @@ type host struct {
 }
 
 func newHost(k *Kernel) *host {
-	return &host{k: k, generations: map[string]uint64{}, keys: map[string][]byte{}, addresses: map[string]string{}, instances: map[string]*supervisor.Instance{}}
+	return &host{k: k, runtimes: &runtimes.Finder{Home: k.home}, generations: map[string]uint64{}, keys: map[string][]byte{}, addresses: map[string]string{}, instances: map[string]*supervisor.Instance{}}
 }
 
 // Generation grows with each start, over kernel runs too.
@@ -79,6 +82,13 @@ func (h *host) Launch(ctx context.Context, c *plan.Component, generation uint64)
 	if tz := os.Getenv("TZ"); tz != "" {
 		spec.Env["TZ"] = tz
 	}
+	if d.Runtime.Java != nil {
+		java, err := h.runtimes.Java(ctx, d.Name, d.Runtime.Java)
+		if err != nil {
+			return nil, err
+		}
+		spec.Env[runtimes.JavaEnv] = java.Path
+	}
 	inst, err := h.k.supervisor.Start(ctx, spec)
 	if err != nil {
 		return nil, err
@@ -94,6 +104,16 @@ func (h *host) instance(name string) *supervisor.Instance {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.instances[name]
+}
+
+// Needs implements reconcile.Needs: a component whose language runtime is not there waits.
+func (h *host) Needs(ctx context.Context, c *plan.Component) *component.Cause {
+	d := c.Package.Descriptor
+	if d.Runtime.Java == nil {
+		return nil
+	}
+	_, err := h.runtimes.Java(ctx, d.Name, d.Runtime.Java)
+	return component.CauseOf(err)
 }
 
 // niceOf puts what asks for little of a core behind what ingests: `resources.cpu` below a whole core is nice 10.

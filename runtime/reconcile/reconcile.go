@@ -74,6 +74,12 @@ type Host interface {
 	Generation(name string) uint64
 }
 
+// Needs is an optional ability of a Host: what a component needs of the machine before it can be started, for example a language
+// runtime. nil: all is there. It is asked when the component is about to start, and again while it waits.
+type Needs interface {
+	Needs(ctx context.Context, c *plan.Component) *component.Cause
+}
+
 // KernelServices lets the kernel's own service socket take part in the wiring.
 type KernelServices interface {
 	Admit(*controlv1.AdmitRequest)

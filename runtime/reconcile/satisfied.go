@@ -33,6 +33,9 @@ func (u *unit) missing(running bool) *component.Cause {
 			return u.r.explainMissing(u.name, q)
 		}
 	}
+	if n, ok := u.r.Host.(Needs); ok && !running {
+		return n.Needs(u.r.ctx, c)
+	}
 	return nil
 }
 

@@ -48,7 +48,7 @@ const (
 
 // AllowedEnv are the names that Spec.Env may set. The supervisor sets those that are not given (TZ only where the kernel has it), and
 // go-plugin adds its handshake. Nothing else is in a component's environment.
-var AllowedEnv = []string{"GOGC", "GOMEMLIMIT", "TZ", "LANG", "TMPDIR", "CARBONADO_PACKAGE"}
+var AllowedEnv = []string{"GOGC", "GOMEMLIMIT", "TZ", "LANG", "TMPDIR", "CARBONADO_PACKAGE", "CARBONADO_JAVA"}
 
 // Config is what the composition root gives.
 type Config struct {
