@@ -144,6 +144,8 @@ func exitCode(err error) int {
 		return ExitUnreachable
 	case errors.Is(err, errUsage), errors.Is(err, profile.ErrUsage), errors.Is(err, config.ErrArgument), errors.Is(err, plan.ErrFormat):
 		return ExitUsage
+	case errors.Is(err, errAway):
+		return ExitInactive
 	case errors.Is(err, errNoCode), errors.Is(err, config.ErrNoKey):
 		return ExitNotFound
 	case strings.HasPrefix(cause.From(err).Code(), "CBN-CFG"):

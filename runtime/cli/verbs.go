@@ -1,17 +1,23 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"syscall"
+	"time"
 
 	"github.com/Masterminds/semver/v3"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
 
 	"carbonado.dev/carbonado/runtime/admin"
 	"carbonado.dev/carbonado/runtime/catalog"
+	"carbonado.dev/sdk/cause"
 )
 
 // verb is one command that an installed package adds.
@@ -72,7 +78,51 @@ func (a *app) packageVerb(args []string) (code int, ok bool) {
 	return 0, false
 }
 
+// errAway is the kind of a verb whose component doesn't run on this node.
+var errAway = cause.Define("CBN-CLI-072", "The component of this command doesn't run on this node.", "See `carbonado why` and the component's name.").Code(codes.FailedPrecondition)
+
+// askTimeout is how long the server may take to say whether a verb's component runs.
+const askTimeout = 5 * time.Second
+
+// away says why a verb can't be answered, where the component that brings it doesn't run: by which rule, or for want of what. A server
+// that can't be asked is the executable's to complain about.
+func (a *app) away(v verb, args []string) error {
+	if slices.ContainsFunc(args, func(s string) bool { return s == "-h" || s == "--help" || s == "help" }) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	c, err := get[admin.Component](ctx, a, "/api/components/"+url.PathEscape(v.component))
+	if err != nil || c.Pid > 0 || c.State == "BACKOFF" || c.State == "STARTING" { // the last two will run: requests wait for them
+		return nil
+	}
+	why, fix := short(c.Cause), ""
+	if c.DisabledBy != "" {
+		why = "it is disabled by " + c.DisabledBy
+	}
+	for k := c.Cause; k != nil; {
+		if k.Fix != "" {
+			fix = k.Fix
+		}
+		if len(k.Chain) == 0 {
+			break
+		}
+		k = &k.Chain[0]
+	}
+	if why == "" {
+		why = "it is " + c.State
+	}
+	e := errAway.New("%s answers `carbonado %s`, and doesn't run on this node: %s", v.component, v.verb, why)
+	if fix != "" {
+		e = e.Fix("%s", fix)
+	}
+	return e
+}
+
 func (a *app) execute(v verb, args []string) error {
+	if err := a.away(v, args); err != nil {
+		return err
+	}
 	cat := catalog.At(a.Home)
 	p, err := cat.Get(v.component, v.version)
 	if err != nil {
