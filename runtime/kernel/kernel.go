@@ -57,6 +57,8 @@ const (
 const (
 	// settleDeadline is how long the start line waits for components that are on their way.
 	settleDeadline = 2 * time.Minute
+	// startPatience is how long it waits for one whose process doesn't answer, and that no other waits for.
+	startPatience = 10 * time.Second
 	// shutdownDeadline bounds a stop of everything; the guardian ends what remains.
 	shutdownDeadline = 90 * time.Second
 )
@@ -384,12 +386,12 @@ func (k *Kernel) setState(s string) {
 func (k *Kernel) announce(ctx context.Context) {
 	settle, cancel := context.WithTimeout(ctx, settleDeadline)
 	defer cancel()
-	err := k.reconciler.WaitSettled(settle)
+	late, err := k.reconciler.WaitMostSettled(settle, startPatience)
 	if ctx.Err() != nil {
 		return
 	}
-	if err != nil {
-		k.log.Warn("some components are still on their way", "after", settleDeadline.String())
+	if err != nil || len(late) > 0 {
+		k.log.Warn("some components are still on their way", "components", strings.Join(late, ", "))
 	}
 	k.setState("RUNNING")
 	k.writeSummary(ctx)
