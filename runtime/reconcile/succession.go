@@ -120,10 +120,10 @@ func mourn(b *body, due func()) (end func()) {
 	}
 }
 
-// takeOver lets the old process go and the new one serve. From here on there is no way back that an order could ask for.
-func (s *succession) takeOver(ctx context.Context) error {
+// exchange lets the old process go and the new one serve.
+func (s *succession) exchange(ctx context.Context) error {
 	u := s.u
-	began := time.Now()
+	defer mourn(&u.body, func() {})()
 	defer mourn(&s.body, func() {})()
 	u.r.Registry.Suspend(u.name, u.process.Generation())
 	u.r.tellAll(ctx)
@@ -134,7 +134,14 @@ func (s *succession) takeOver(ctx context.Context) error {
 	if err := u.acquire(ctx, &s.body, address); err != nil {
 		return err
 	}
-	if err := u.watch(ctx, &s.body, sick); err != nil {
+	return u.watch(ctx, &s.body, sick)
+}
+
+// takeOver exchanges the processes and makes the new one the unit's. From here on there is no way back that an order could ask for.
+func (s *succession) takeOver(ctx context.Context) error {
+	u := s.u
+	began := time.Now()
+	if err := s.exchange(ctx); err != nil {
 		return err
 	}
 	s.result.Outcome, s.result.Stall = Updated, time.Since(began)
