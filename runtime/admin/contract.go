@@ -116,6 +116,7 @@ type ComponentDetail struct {
 	LastUpdate *Replacement `json:"lastUpdate,omitempty"`
 	Provides   []string     `json:"provides"`
 	Requires   []Reference  `json:"requires"`
+	Gates      []Gate       `json:"gates"`
 	Deploys    []string     `json:"deploys"`
 	Verbs      []string     `json:"verbs"`
 	// Config is the effective configuration as JSON, secrets as "***".
@@ -127,17 +128,36 @@ type ComponentDetail struct {
 
 // Reference is one entry under `requires` and what it is wired to.
 type Reference struct {
-	Name        string   `json:"name"`
-	Service     string   `json:"service"`
-	Version     string   `json:"version"`
-	Cardinality string   `json:"cardinality"`
+	Name        string `json:"name"`
+	Service     string `json:"service"`
+	Version     string `json:"version"`
+	Cardinality string `json:"cardinality"`
 	// Minimum, Filter and the cardinality are as configuration has changed them.
 	Minimum   int      `json:"minimum"`
 	Policy    string   `json:"policy"`
 	Option    string   `json:"option"`
 	Filter    string   `json:"filter"`
 	Bound     []string `json:"bound"`
-	Suspended   bool     `json:"suspended"`
+	Suspended bool     `json:"suspended"`
+}
+
+// Gate is a startup gate of a component and how it stands.
+type Gate struct {
+	Name string `json:"name"`
+	// State is open, closed or expired; waiting before the component runs.
+	State    string      `json:"state"`
+	Policy   string      `json:"policy"`
+	Deadline string      `json:"deadline"`
+	Services []GateCount `json:"services"`
+	// Missing says what a closed gate lacks.
+	Missing string `json:"missing"`
+}
+
+// GateCount is how many services of one kind a gate has and wants.
+type GateCount struct {
+	Service string `json:"service"`
+	Have    int    `json:"have"`
+	Want    int    `json:"want"`
 }
 
 // Transition is one line of `carbonado component history`.

@@ -39,6 +39,7 @@ type raw struct {
 	Executable string          `json:"executable"`
 	Provides   []rawProvide    `json:"provides"`
 	Requires   []rawRequire    `json:"requires"`
+	Gates      []rawGate       `json:"gates"`
 	Deploys    []rawDeploy     `json:"deploys"`
 	Config     json.RawMessage `json:"config"`
 	CLI        []rawVerb       `json:"cli"`
@@ -70,6 +71,7 @@ type rawProvide struct {
 	Contract   string            `json:"contract"`
 	Properties map[string]string `json:"properties"`
 	Dynamic    bool              `json:"dynamic"`
+	Count      *int              `json:"count"`
 	Ranking    int               `json:"ranking"`
 	Exported   bool              `json:"exported"`
 }
@@ -172,6 +174,7 @@ func (b *builder) build(r *raw) *component.Descriptor {
 		d.Watchdog = b.duration(r.Watchdog, "watchdog")
 	}
 	b.services(r, d)
+	b.gates(r, d)
 	b.parts(r, d)
 	return d
 }
@@ -181,7 +184,7 @@ func (b *builder) services(r *raw, d *component.Descriptor) {
 		at := strconv.Itoa(i)
 		d.Provides = append(d.Provides, component.Provide{
 			Service: p.Service, Version: b.version(p.Version, "provides", at, "version"), Contract: p.Contract,
-			Properties: p.Properties, Dynamic: p.Dynamic, Ranking: p.Ranking, Exported: p.Exported,
+			Properties: p.Properties, Dynamic: p.Dynamic, Count: b.count(p, at), Ranking: p.Ranking, Exported: p.Exported,
 			Line: b.doc.At("provides", at).Line,
 		})
 	}
@@ -213,6 +216,19 @@ func (b *builder) services(r *raw, d *component.Descriptor) {
 		}
 		d.Requires = append(d.Requires, req)
 	}
+}
+
+// count is how many registrations an entry of `provides` brings.
+func (b *builder) count(p rawProvide, at string) int {
+	switch {
+	case p.Count != nil && !p.Dynamic:
+		b.fault([]string{"provides", at, "count"}, "count is for `dynamic: true`; other services are published once")
+	case p.Count != nil:
+		return *p.Count
+	case p.Dynamic:
+		return 0
+	}
+	return 1
 }
 
 func (b *builder) parts(r *raw, d *component.Descriptor) {

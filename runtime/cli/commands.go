@@ -110,6 +110,13 @@ func (a *app) componentShow(cmd *cobra.Command, args []string) error {
 			fmt.Fprintf(w, "  requires %s %s %s: %s\n", r.Name, r.Service, strings.Join(strings.Fields(strings.Join(
 				[]string{r.Version, r.Cardinality, r.Policy, r.Option, r.Filter}, " ")), " "), bound)
 		}
+		for _, g := range d.Gates {
+			var counts []string
+			for _, s := range g.Services {
+				counts = append(counts, fmt.Sprintf("%s %d/%d", s.Service, s.Have, s.Want))
+			}
+			fmt.Fprintf(w, "  gate %s %s (%s at %s): %s\n", g.Name, g.State, g.Policy, g.Deadline, strings.Join(counts, ", "))
+		}
 		for _, x := range d.Deploys {
 			fmt.Fprintf(w, "  deploys %s\n", x)
 		}

@@ -19,6 +19,7 @@ type Descriptor struct {
 	Executable string
 	Provides   []Provide
 	Requires   []Require
+	Gates      []Gate
 	Deploys    []Deploy
 	// Config is the JSON Schema of the component's configuration: an object, `{}` if the component has none.
 	Config     json.RawMessage
@@ -51,6 +52,8 @@ type Provide struct {
 	Properties map[string]string
 	// Dynamic: the component publishes registrations itself, with more properties than stand here.
 	Dynamic bool
+	// Count is how many registrations it brings, for gates that expect them: 1, or what a dynamic one says.
+	Count   int
 	Ranking int
 	// Exported: other nodes may use it.
 	Exported bool

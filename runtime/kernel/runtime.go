@@ -130,6 +130,7 @@ func (k *Kernel) Component(_ context.Context, name string) (admin.Component, err
 		slices.Sort(r.Bound)
 		detail.Requires = append(detail.Requires, r)
 	}
+	detail.Gates = gates(v)
 	for _, x := range d.Deploys {
 		detail.Deploys = append(detail.Deploys, x.Type+" "+x.Directory+"/*"+x.Suffix)
 	}

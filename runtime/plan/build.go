@@ -56,15 +56,19 @@ type builder struct {
 	offers map[string][]offer
 	// index finds offers by one property: contract and property's name -> value -> offers.
 	index map[[2]string]map[string][]offer
+	// lasting: what is needed at the start only does not count.
+	lasting bool
 }
 
 // Build works out the plan. The same input gives the same plan.
 func Build(in Input) *Plan {
 	b := &builder{nodes: map[string]*node{}, offers: map[string][]offer{}, index: map[[2]string]map[string][]offer{}}
 	b.collect(in)
+	b.last()
 	started := b.start()
 	for _, n := range b.nodes {
 		b.wire(n)
+		b.gates(n)
 	}
 	p := &Plan{Profile: in.Profile, Components: make([]Component, 0, len(b.nodes))}
 	for _, n := range started {
@@ -232,11 +236,23 @@ func enough(r *component.Require, offers []offer) bool {
 func (b *builder) unmet(n *node) []int {
 	var out []int
 	for i := range n.Requires {
-		if r := &n.Requires[i]; r.Cardinality.Min > 0 && !enough(r, b.providers(n, i)) {
+		if r := &n.Requires[i]; r.Cardinality.Needs(b.lasting) > 0 && !enough(r, b.providers(n, i)) {
 			out = append(out, i)
 		}
 	}
 	return out
+}
+
+// last finds who may go on, should it run: all that would start if nothing were needed at the start only.
+func (b *builder) last() {
+	b.lasting = true
+	for _, n := range b.reach(nil) {
+		n.Lasts = true
+	}
+	b.lasting = false
+	for _, n := range b.nodes {
+		n.Runs = false
+	}
 }
 
 // start finds who runs, and in which order. A component may run once each of its mandatory references has the providers that it asks

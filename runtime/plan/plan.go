@@ -49,8 +49,12 @@ type Component struct {
 
 	// References are what the component asks for, configuration included.
 	References []Reference `json:"references" yaml:"references"`
+	// Gates are its startup gates, and what they expect.
+	Gates []Gate `json:"gates" yaml:"gates"`
 	// Waits: only providers are missing. The unit waits for them; otherwise it does not come that far.
 	Waits bool `json:"-" yaml:"-"`
+	// Lasts: if it runs it may go on, although it could perhaps not be started.
+	Lasts bool `json:"-" yaml:"-"`
 	// Requires are References for those who act on them.
 	Requires []component.Require `json:"-" yaml:"-"`
 	// Package and Config are what the component is started with; Package is nil if it is not installed.

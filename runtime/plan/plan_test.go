@@ -108,11 +108,11 @@ func TestJSONIsThatOfTheSeams(t *testing.T) {
 		`{"code":"CBN-PLAN-003","text":"Consumer needs a (t.A [1.0,2)) to start","chain":[` +
 		`{"code":"CBN-PLAN-002","text":"Zed is disabled: -DdisableZed=true (argument 1)","chain":[],"fix":"Start without -DdisableZed=true."}],` +
 		`"fix":"See the chain: its last entry is what is missing.","file":"plugins/Consumer/1.0.0/component.yaml","line":5}],` +
-		`"references":[{"name":"a","service":"t.A","version":"[1.0,2)","cardinality":"1..1","minimum":1,"policy":"dynamic","option":"greedy","filter":""}]},` +
+		`"references":[{"name":"a","service":"t.A","version":"[1.0,2)","cardinality":"1..1","minimum":1,"policy":"dynamic","option":"greedy","filter":""}],"gates":[]},` +
 		`{"name":"DataPurging","installed":false,"enabled":true,"runs":false,"rule":"default: no rule names it","order":0,"wires":[],"causes":[` +
-		`{"code":"CBN-PLAN-001","text":"DataPurging is not installed","chain":[],"fix":"Install its package with ` + "`carbonado plugin install DIR`" + `."}],"references":[]},` +
+		`{"code":"CBN-PLAN-001","text":"DataPurging is not installed","chain":[],"fix":"Install its package with ` + "`carbonado plugin install DIR`" + `."}],"references":[],"gates":[]},` +
 		`{"name":"Zed","installed":true,"enabled":false,"runs":false,"rule":"-DdisableZed=true (argument 1)","order":0,"wires":[],"causes":[` +
-		`{"code":"CBN-PLAN-002","text":"Zed is disabled: -DdisableZed=true (argument 1)","chain":[],"fix":"Start without -DdisableZed=true."}],"references":[]}]}`
+		`{"code":"CBN-PLAN-002","text":"Zed is disabled: -DdisableZed=true (argument 1)","chain":[],"fix":"Start without -DdisableZed=true."}],"references":[],"gates":[]}]}`
 	if string(b) != want {
 		t.Errorf("\n%s\nwant\n%s", b, want)
 	}

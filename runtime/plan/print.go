@@ -64,6 +64,11 @@ func (p *Plan) table(w io.Writer, colour bool) error {
 		b.WriteByte('\n')
 	}
 	for i := range p.Components {
+		if c := &p.Components[i]; c.Runs && len(c.Gates) > 0 {
+			fmt.Fprintf(&b, "\n%s:\n  %s\n", c.Name, strings.Join(c.gateLines(), "\n  "))
+		}
+	}
+	for i := range p.Components {
 		if c := &p.Components[i]; c.Installed && c.Enabled && !c.Runs {
 			fmt.Fprintf(&b, "\n%s cannot run:\n", c.Name)
 			for _, x := range c.Causes {

@@ -71,7 +71,7 @@ func (u *unit) prepare(ctx context.Context, b *body, wired func(*wiring)) error 
 	}); err != nil {
 		return err
 	}
-	b.wiring = u.r.wire(u, b.process, b.planned.Requires)
+	b.wiring = u.r.wire(u, b.process, b.planned)
 	wired(b.wiring)
 	if err := b.wiring.ready(ctx); err != nil {
 		return err

@@ -264,6 +264,7 @@ func (u *unit) forget() {
 	u.body = body{}
 	u.mu.Lock()
 	u.pid, u.live, u.links = 0, nil, nil
+	u.gates, u.gcause, u.gshut = nil, nil, false
 	u.mu.Unlock()
 	u.setHealth(component.HealthUnknown, nil)
 }

@@ -18,6 +18,7 @@ type reference struct {
 	name   string
 	max    int
 	static bool
+	gate   *gate // nil unless the reference is a gate's
 
 	// work lets one settle at a time through; it is held while consumers and providers are called. Taken before mu.
 	work sync.Mutex
@@ -43,15 +44,14 @@ type link struct {
 	suspended  bool
 }
 
-func (w *wiring) follow(name string, q registry.Query, r component.Require) *reference {
+func (w *wiring) follow(name string, q registry.Query, r component.Require, g *gate) {
 	ref := &reference{
-		w: w, name: name, max: r.Cardinality.Max, static: r.Static, reluctant: r.Reluctant, filter: r.Filter.Text(), bound: map[uint64]*link{},
+		w: w, name: name, gate: g, max: r.Cardinality.Max, static: r.Static, reluctant: r.Reluctant, filter: r.Filter.Text(), bound: map[uint64]*link{},
 	}
 	ref.mu.Lock() // until track is set
 	ref.track = w.r.Registry.Track(q, func(registry.Event) { ref.settle() })
 	ref.mu.Unlock()
 	w.refs = append(w.refs, ref)
-	return ref
 }
 
 func (ref *reference) tracking() *registry.Tracking {
@@ -126,8 +126,11 @@ func (ref *reference) settle() {
 		return
 	}
 	candidates := slices.DeleteFunc(track.Services(), func(s registry.Service) bool {
-		return s.Provider == ref.w.name || ref.w.r.isLeaving(s.Provider)
+		return s.Provider == ref.w.name || ref.w.r.isLeaving(s.Provider) || ref.gate != nil && s.Service == component.CapabilityService
 	})
+	if ref.gate != nil {
+		defer ref.w.stale() // the unit looks whether it opens
+	}
 	want := ref.choose(candidates, bound)
 	if ref.held(want, candidates) {
 		return
@@ -249,13 +252,13 @@ func (ref *reference) connect(s registry.Service) {
 			return // the provider is going: its suspension or withdrawal comes next
 		}
 	}
-	ref.set(s.ID, l)
 	ref.call("bind", s, func(ctx context.Context) error {
 		return ref.w.consumer.Bind(ctx, &controlv1.BindRequest{
 			Reference: ref.name, ServiceId: s.ID, Generation: s.Generation, Service: s.Service, Properties: s.Properties, Ranking: int32(s.Ranking),
 			Provider: s.Provider, Address: s.Address, Token: l.token, ProviderPid: int32(s.Pid), ProviderUid: int32(s.Uid),
 		})
 	})
+	ref.set(s.ID, l) // the consumer knows it: a gate may count it
 }
 
 // call makes one call of the wiring under its deadline and reports what fails: the peer may just be ending.

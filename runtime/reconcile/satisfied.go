@@ -24,7 +24,7 @@ func (u *unit) missing(running bool) *component.Cause {
 	if c == nil {
 		return nil
 	}
-	if c.Waits && !running {
+	if c.Waits && !(running && c.Lasts) {
 		return waitsFor(c)
 	}
 	for i := range c.Requires {
@@ -142,6 +142,13 @@ func (r *Reconciler) noteUsers(p *plan.Plan) {
 		c := &p.Components[i]
 		for _, q := range c.Requires {
 			r.users[q.Service] = append(r.users[q.Service], c.Name)
+		}
+		for _, g := range c.Gates {
+			for _, s := range g.Services {
+				for _, share := range s.From {
+					r.dependants[share.Component] = append(r.dependants[share.Component], c.Name)
+				}
+			}
 		}
 		for _, w := range c.Wires {
 			r.dependants[w.Provider] = append(r.dependants[w.Provider], c.Name)

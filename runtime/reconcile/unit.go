@@ -53,6 +53,9 @@ type unit struct {
 	crashes int
 	health  component.Health
 	hcause  *component.Cause // why health is what it is
+	gates   []GateView       // of the serving process
+	gcause  *component.Cause // of a gate that is closed; nil if none is
+	gshut   bool             // its deadline has passed
 	cause   *component.Cause // why the unit is not ACTIVE
 	last    component.Result
 	tail    []string
@@ -266,7 +269,9 @@ func (u *unit) active(ctx context.Context, o order, want bool, why *component.Ca
 		u.setCause(why)
 		return true, 0
 	}
-	u.wiring.update(ctx, u.plannedNow().Requires)
+	if c := u.plannedNow(); c != nil {
+		u.wiring.update(ctx, c)
+	}
 	if missing := u.missing(true); missing != nil {
 		u.stop(ctx, component.ResultOK, missing.Text, "kernel", false)
 		return true, 0
@@ -282,10 +287,14 @@ func (u *unit) active(ctx context.Context, o order, want bool, why *component.Ca
 		u.replace(ctx, reason, actor)
 		return true, 0
 	}
-	if late := u.settleLate(); late > 0 {
-		return false, late
+	failed, next := u.lookAtGates(ctx)
+	if failed {
+		return true, 0
 	}
-	return false, idle
+	if late := u.settleLate(); late > 0 {
+		next = min(next, late)
+	}
+	return false, next
 }
 
 func (u *unit) backoff(ctx context.Context, o order, want bool, why *component.Cause) (bool, time.Duration) {

@@ -30,6 +30,8 @@ type View struct {
 	Last     component.Result
 	Tail     []string
 	Bindings []Binding
+	// Gates are the startup gates of the serving process.
+	Gates []GateView
 	// Package is what the serving process was started from, or would be.
 	Package *catalog.Package
 	// Replacements are those of its processes by others.
@@ -82,6 +84,8 @@ func (u *unit) view() View {
 	if state == component.Backoff {
 		v.Settled = false
 	}
+	v.Gates = slices.Clone(u.gates)
+	u.shut(&v)
 	u.mu.Unlock()
 	v.Bindings = u.r.bindings(u.name)
 	u.suspended(&v)

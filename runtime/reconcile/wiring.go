@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/plan"
 	"carbonado.dev/carbonado/runtime/registry"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 )
@@ -52,11 +53,15 @@ type wiring struct {
 }
 
 // wire starts the references of a component's process.
-func (r *Reconciler) wire(u *unit, p Process, requires []component.Require) *wiring {
+func (r *Reconciler) wire(u *unit, p Process, c *plan.Component) *wiring {
 	w := &wiring{r: r, consumer: consumerProcess{p.Component()}, name: u.name, pid: p.PID(), uid: p.UID(), stale: u.kick}
-	w.follow(KernelName, registry.Query{Provider: KernelName}, component.Require{Cardinality: component.Multiple})
-	for _, q := range requires {
-		w.follow(q.Name, queryOf(q), q)
+	w.follow(KernelName, registry.Query{Provider: KernelName}, component.Require{Cardinality: component.Multiple}, nil)
+	for _, q := range c.Requires {
+		w.follow(q.Name, queryOf(q), q, nil)
+	}
+	for i := range c.Gates {
+		g := &gate{planned: c.Gates[i]}
+		w.follow(g.planned.Name, g.query(), component.Require{Cardinality: component.Multiple}, g)
 	}
 	r.enlist(w)
 	return w
@@ -78,7 +83,7 @@ func queryOf(q component.Require) registry.Query {
 // function is called.
 func (r *Reconciler) Consume(reference string, q registry.Query, pid, uid int, consumer Consumer) (stop func()) {
 	w := &wiring{r: r, consumer: consumer, name: KernelName, pid: pid, uid: uid}
-	w.follow(reference, q, component.Require{Cardinality: component.Multiple})
+	w.follow(reference, q, component.Require{Cardinality: component.Multiple}, nil)
 	r.enlist(w)
 	return w.close
 }
@@ -107,10 +112,17 @@ func (w *wiring) freeze() {
 }
 
 // update takes references as configuration has changed them. The new providers are known before the old are let go.
-func (w *wiring) update(ctx context.Context, requires []component.Require) {
-	for _, q := range requires {
+func (w *wiring) update(ctx context.Context, c *plan.Component) {
+	for i := range c.Gates {
 		for _, ref := range w.refs {
-			if ref.name == q.Name {
+			if ref.gate != nil && ref.name == c.Gates[i].Name {
+				ref.gate.planned = c.Gates[i]
+			}
+		}
+	}
+	for _, q := range c.Requires {
+		for _, ref := range w.refs {
+			if ref.gate == nil && ref.name == q.Name {
 				ref.update(ctx, q)
 			}
 		}

@@ -355,6 +355,16 @@ func (p *Process) Admit(_ context.Context, r *controlv1.AdmitRequest, _ ...grpc.
 	return &controlv1.AdmitResponse{}, nil
 }
 
+// Gate is a startup gate that opens.
+func (p *Process) Gate(context.Context, *controlv1.GateRequest, ...grpc.CallOption) (*controlv1.GateResponse, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return nil, errGone
+	}
+	return &controlv1.GateResponse{}, nil
+}
+
 // Revoke shuts it out again.
 func (p *Process) Revoke(_ context.Context, r *controlv1.RevokeRequest, _ ...grpc.CallOption) (*controlv1.RevokeResponse, error) {
 	p.mu.Lock()

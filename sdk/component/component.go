@@ -88,6 +88,7 @@ type C struct {
 	managed   []any
 	deployers map[string]Deployer
 	refs      map[string]*Refs
+	gates     map[string]func(context.Context, []*Bound)
 	events    *events
 	nextLocal uint64
 	published map[uint64]*Registration

@@ -47,6 +47,9 @@ func (s *serviceServer) check() error {
 		registered[svc.desc.ServiceName] = true
 	}
 	for _, p := range s.desc.Provides {
+		if p.Service == CapabilityService {
+			continue
+		}
 		if !registered[p.Service] {
 			return ErrMismatch.New("%s provides %s in component.yaml but registers no implementation", s.desc.Name, p.Service)
 		}

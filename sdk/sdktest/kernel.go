@@ -34,6 +34,7 @@ const deadline = 30 * time.Second
 type descriptor struct {
 	component.Descriptor `yaml:",inline"`
 	Requires             []requirement `yaml:"requires"`
+	Gates                []gate        `yaml:"gates"`
 	Deploys              []deploys     `yaml:"deploys"`
 	Shares               []struct {
 		Name string `yaml:"name"`
@@ -142,6 +143,9 @@ type Component struct {
 	unwatched  chan struct{}
 	listeners  map[string]net.Listener
 	principal  []byte
+	// serves: Acquire is done; opened are the gates that have opened.
+	serves bool
+	opened map[string]bool
 }
 
 type options struct {
@@ -324,6 +328,10 @@ func (k *Kernel) start(c *Component) (*Component, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	k.mu.Lock()
+	c.serves = true
+	k.openGates(ctx)
+	k.mu.Unlock()
 	k.redeployOwner(c)
 	return c, nil
 }

@@ -91,6 +91,9 @@ func (k *Kernel) rewire() {
 		requires := append([]requirement{
 			{Name: "kernel", Service: "carbonado.kernel.v1.Coordinator"}, {Name: "kernel", Service: "carbonado.kernel.v1.Artifacts"},
 		}, c.desc.Requires...)
+		for _, g := range c.desc.Gates {
+			requires = append(requires, g.all()...)
+		}
 		for i := range requires {
 			for _, p := range k.services {
 				if requires[i].fits(p) && p.owner != c {
@@ -110,6 +113,7 @@ func (k *Kernel) rewire() {
 	for key, p := range want {
 		k.connect(ctx, key, p)
 	}
+	k.openGates(ctx)
 }
 
 // connect admits, binds, suspends or renews one wire.

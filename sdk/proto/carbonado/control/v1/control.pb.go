@@ -145,7 +145,7 @@ func (x TakeOverResponse_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TakeOverResponse_Phase.Descriptor instead.
 func (TakeOverResponse_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{26, 0}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{28, 0}
 }
 
 type DeployResponse_State int32
@@ -198,7 +198,7 @@ func (x DeployResponse_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DeployResponse_State.Descriptor instead.
 func (DeployResponse_State) EnumDescriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{35, 0}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{37, 0}
 }
 
 type ConfigureRequest struct {
@@ -1365,6 +1365,87 @@ func (*UnbindResponse) Descriptor() ([]byte, []int) {
 	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
+type GateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name under `gates` of the descriptor.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GateRequest) Reset() {
+	*x = GateRequest{}
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GateRequest) ProtoMessage() {}
+
+func (x *GateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GateRequest.ProtoReflect.Descriptor instead.
+func (*GateRequest) Descriptor() ([]byte, []int) {
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GateRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GateResponse) Reset() {
+	*x = GateResponse{}
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GateResponse) ProtoMessage() {}
+
+func (x *GateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GateResponse.ProtoReflect.Descriptor instead.
+func (*GateResponse) Descriptor() ([]byte, []int) {
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{21}
+}
+
 type AdmitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token []byte                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
@@ -1379,7 +1460,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[20]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1472,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[20]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1485,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AdmitRequest) GetToken() []byte {
@@ -1450,7 +1531,7 @@ type AdmitResponse struct {
 
 func (x *AdmitResponse) Reset() {
 	*x = AdmitResponse{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[21]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1543,7 @@ func (x *AdmitResponse) String() string {
 func (*AdmitResponse) ProtoMessage() {}
 
 func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[21]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1556,7 @@ func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitResponse.ProtoReflect.Descriptor instead.
 func (*AdmitResponse) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 type RevokeRequest struct {
@@ -1487,7 +1568,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[22]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1580,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[22]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1593,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RevokeRequest) GetToken() []byte {
@@ -1530,7 +1611,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[23]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1623,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[23]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1636,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 type WatchRequest struct {
@@ -1566,7 +1647,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[24]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1659,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[24]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +1672,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 type TakeOverRequest struct {
@@ -1604,7 +1685,7 @@ type TakeOverRequest struct {
 
 func (x *TakeOverRequest) Reset() {
 	*x = TakeOverRequest{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[25]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +1697,7 @@ func (x *TakeOverRequest) String() string {
 func (*TakeOverRequest) ProtoMessage() {}
 
 func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[25]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +1710,7 @@ func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverRequest.ProtoReflect.Descriptor instead.
 func (*TakeOverRequest) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TakeOverRequest) GetProductVersion() string {
@@ -1659,7 +1740,7 @@ type TakeOverResponse struct {
 
 func (x *TakeOverResponse) Reset() {
 	*x = TakeOverResponse{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[26]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1752,7 @@ func (x *TakeOverResponse) String() string {
 func (*TakeOverResponse) ProtoMessage() {}
 
 func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[26]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1765,7 @@ func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverResponse.ProtoReflect.Descriptor instead.
 func (*TakeOverResponse) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TakeOverResponse) GetPhase() TakeOverResponse_Phase {
@@ -1754,7 +1835,7 @@ type HeldBinding struct {
 
 func (x *HeldBinding) Reset() {
 	*x = HeldBinding{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[27]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +1847,7 @@ func (x *HeldBinding) String() string {
 func (*HeldBinding) ProtoMessage() {}
 
 func (x *HeldBinding) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[27]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +1860,7 @@ func (x *HeldBinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldBinding.ProtoReflect.Descriptor instead.
 func (*HeldBinding) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HeldBinding) GetBind() *BindRequest {
@@ -1811,7 +1892,7 @@ type ComponentEvent struct {
 
 func (x *ComponentEvent) Reset() {
 	*x = ComponentEvent{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[28]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +1904,7 @@ func (x *ComponentEvent) String() string {
 func (*ComponentEvent) ProtoMessage() {}
 
 func (x *ComponentEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[28]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +1917,7 @@ func (x *ComponentEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ComponentEvent.ProtoReflect.Descriptor instead.
 func (*ComponentEvent) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ComponentEvent) GetEvent() isComponentEvent_Event {
@@ -1927,7 +2008,7 @@ type ServicePublished struct {
 
 func (x *ServicePublished) Reset() {
 	*x = ServicePublished{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[29]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2020,7 @@ func (x *ServicePublished) String() string {
 func (*ServicePublished) ProtoMessage() {}
 
 func (x *ServicePublished) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[29]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2033,7 @@ func (x *ServicePublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServicePublished.ProtoReflect.Descriptor instead.
 func (*ServicePublished) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ServicePublished) GetLocalId() uint64 {
@@ -2006,7 +2087,7 @@ type ServiceWithdrawn struct {
 
 func (x *ServiceWithdrawn) Reset() {
 	*x = ServiceWithdrawn{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[30]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2099,7 @@ func (x *ServiceWithdrawn) String() string {
 func (*ServiceWithdrawn) ProtoMessage() {}
 
 func (x *ServiceWithdrawn) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[30]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2112,7 @@ func (x *ServiceWithdrawn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceWithdrawn.ProtoReflect.Descriptor instead.
 func (*ServiceWithdrawn) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ServiceWithdrawn) GetLocalId() uint64 {
@@ -2049,7 +2130,7 @@ type Synced struct {
 
 func (x *Synced) Reset() {
 	*x = Synced{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[31]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2142,7 @@ func (x *Synced) String() string {
 func (*Synced) ProtoMessage() {}
 
 func (x *Synced) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[31]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2155,7 @@ func (x *Synced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synced.ProtoReflect.Descriptor instead.
 func (*Synced) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 type HealthChanged struct {
@@ -2087,7 +2168,7 @@ type HealthChanged struct {
 
 func (x *HealthChanged) Reset() {
 	*x = HealthChanged{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[32]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2180,7 @@ func (x *HealthChanged) String() string {
 func (*HealthChanged) ProtoMessage() {}
 
 func (x *HealthChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[32]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2193,7 @@ func (x *HealthChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthChanged.ProtoReflect.Descriptor instead.
 func (*HealthChanged) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *HealthChanged) GetHealth() Health {
@@ -2147,7 +2228,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[33]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2240,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[33]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2253,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Artifact) GetPath() string {
@@ -2228,7 +2309,7 @@ type DeployRequest struct {
 
 func (x *DeployRequest) Reset() {
 	*x = DeployRequest{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[34]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2321,7 @@ func (x *DeployRequest) String() string {
 func (*DeployRequest) ProtoMessage() {}
 
 func (x *DeployRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[34]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2334,7 @@ func (x *DeployRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployRequest.ProtoReflect.Descriptor instead.
 func (*DeployRequest) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeployRequest) GetArtifact() *Artifact {
@@ -2285,7 +2366,7 @@ type DeployResponse struct {
 
 func (x *DeployResponse) Reset() {
 	*x = DeployResponse{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[35]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +2378,7 @@ func (x *DeployResponse) String() string {
 func (*DeployResponse) ProtoMessage() {}
 
 func (x *DeployResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[35]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +2391,7 @@ func (x *DeployResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployResponse.ProtoReflect.Descriptor instead.
 func (*DeployResponse) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DeployResponse) GetState() DeployResponse_State {
@@ -2446,7 +2527,10 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\treference\x18\x01 \x01(\tR\treference\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x02 \x01(\x04R\tserviceId\"\x10\n" +
-	"\x0eUnbindResponse\"\xa0\x01\n" +
+	"\x0eUnbindResponse\"!\n" +
+	"\vGateRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x0e\n" +
+	"\fGateResponse\"\xa0\x01\n" +
 	"\fAdmitRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\fR\x05token\x12\x1a\n" +
 	"\bconsumer\x18\x02 \x01(\tR\bconsumer\x12\x18\n" +
@@ -2535,7 +2619,7 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\tHEALTH_OK\x10\x02\x12\x0f\n" +
 	"\vHEALTH_WARN\x10\x03\x12\"\n" +
 	"\x1eHEALTH_TEMPORARILY_UNAVAILABLE\x10\x04\x12\x13\n" +
-	"\x0fHEALTH_CRITICAL\x10\x052\xa6\t\n" +
+	"\x0fHEALTH_CRITICAL\x10\x052\xfa\t\n" +
 	"\tComponent\x12a\n" +
 	"\tConfigure\x12&.carbonado.control.v1.ConfigureRequest\x1a'.carbonado.control.v1.ConfigureResponse\"\x03\x90\x02\x02\x12[\n" +
 	"\aPrepare\x12$.carbonado.control.v1.PrepareRequest\x1a%.carbonado.control.v1.PrepareResponse\"\x03\x90\x02\x02\x12[\n" +
@@ -2545,7 +2629,8 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\x04Stop\x12!.carbonado.control.v1.StopRequest\x1a\".carbonado.control.v1.StopResponse\"\x03\x90\x02\x02\x12R\n" +
 	"\x04Bind\x12!.carbonado.control.v1.BindRequest\x1a\".carbonado.control.v1.BindResponse\"\x03\x90\x02\x02\x12[\n" +
 	"\aSuspend\x12$.carbonado.control.v1.SuspendRequest\x1a%.carbonado.control.v1.SuspendResponse\"\x03\x90\x02\x02\x12X\n" +
-	"\x06Unbind\x12#.carbonado.control.v1.UnbindRequest\x1a$.carbonado.control.v1.UnbindResponse\"\x03\x90\x02\x02\x12U\n" +
+	"\x06Unbind\x12#.carbonado.control.v1.UnbindRequest\x1a$.carbonado.control.v1.UnbindResponse\"\x03\x90\x02\x02\x12R\n" +
+	"\x04Gate\x12!.carbonado.control.v1.GateRequest\x1a\".carbonado.control.v1.GateResponse\"\x03\x90\x02\x02\x12U\n" +
 	"\x05Admit\x12\".carbonado.control.v1.AdmitRequest\x1a#.carbonado.control.v1.AdmitResponse\"\x03\x90\x02\x02\x12X\n" +
 	"\x06Revoke\x12#.carbonado.control.v1.RevokeRequest\x1a$.carbonado.control.v1.RevokeResponse\"\x03\x90\x02\x02\x12X\n" +
 	"\x05Watch\x12\".carbonado.control.v1.WatchRequest\x1a$.carbonado.control.v1.ComponentEvent\"\x03\x90\x02\x010\x01\x12^\n" +
@@ -2569,7 +2654,7 @@ func file_carbonado_control_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_carbonado_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_carbonado_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_carbonado_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_carbonado_control_v1_control_proto_goTypes = []any{
 	(Health)(0),                 // 0: carbonado.control.v1.Health
 	(TakeOverResponse_Phase)(0), // 1: carbonado.control.v1.TakeOverResponse.Phase
@@ -2594,48 +2679,50 @@ var file_carbonado_control_v1_control_proto_goTypes = []any{
 	(*SuspendResponse)(nil),     // 20: carbonado.control.v1.SuspendResponse
 	(*UnbindRequest)(nil),       // 21: carbonado.control.v1.UnbindRequest
 	(*UnbindResponse)(nil),      // 22: carbonado.control.v1.UnbindResponse
-	(*AdmitRequest)(nil),        // 23: carbonado.control.v1.AdmitRequest
-	(*AdmitResponse)(nil),       // 24: carbonado.control.v1.AdmitResponse
-	(*RevokeRequest)(nil),       // 25: carbonado.control.v1.RevokeRequest
-	(*RevokeResponse)(nil),      // 26: carbonado.control.v1.RevokeResponse
-	(*WatchRequest)(nil),        // 27: carbonado.control.v1.WatchRequest
-	(*TakeOverRequest)(nil),     // 28: carbonado.control.v1.TakeOverRequest
-	(*TakeOverResponse)(nil),    // 29: carbonado.control.v1.TakeOverResponse
-	(*HeldBinding)(nil),         // 30: carbonado.control.v1.HeldBinding
-	(*ComponentEvent)(nil),      // 31: carbonado.control.v1.ComponentEvent
-	(*ServicePublished)(nil),    // 32: carbonado.control.v1.ServicePublished
-	(*ServiceWithdrawn)(nil),    // 33: carbonado.control.v1.ServiceWithdrawn
-	(*Synced)(nil),              // 34: carbonado.control.v1.Synced
-	(*HealthChanged)(nil),       // 35: carbonado.control.v1.HealthChanged
-	(*Artifact)(nil),            // 36: carbonado.control.v1.Artifact
-	(*DeployRequest)(nil),       // 37: carbonado.control.v1.DeployRequest
-	(*DeployResponse)(nil),      // 38: carbonado.control.v1.DeployResponse
-	nil,                         // 39: carbonado.control.v1.ConfigureRequest.SharesEntry
-	nil,                         // 40: carbonado.control.v1.ConfigureRequest.PropertiesEntry
-	nil,                         // 41: carbonado.control.v1.BindRequest.PropertiesEntry
-	nil,                         // 42: carbonado.control.v1.ServicePublished.PropertiesEntry
-	(*v1.Cause)(nil),            // 43: carbonado.common.v1.Cause
+	(*GateRequest)(nil),         // 23: carbonado.control.v1.GateRequest
+	(*GateResponse)(nil),        // 24: carbonado.control.v1.GateResponse
+	(*AdmitRequest)(nil),        // 25: carbonado.control.v1.AdmitRequest
+	(*AdmitResponse)(nil),       // 26: carbonado.control.v1.AdmitResponse
+	(*RevokeRequest)(nil),       // 27: carbonado.control.v1.RevokeRequest
+	(*RevokeResponse)(nil),      // 28: carbonado.control.v1.RevokeResponse
+	(*WatchRequest)(nil),        // 29: carbonado.control.v1.WatchRequest
+	(*TakeOverRequest)(nil),     // 30: carbonado.control.v1.TakeOverRequest
+	(*TakeOverResponse)(nil),    // 31: carbonado.control.v1.TakeOverResponse
+	(*HeldBinding)(nil),         // 32: carbonado.control.v1.HeldBinding
+	(*ComponentEvent)(nil),      // 33: carbonado.control.v1.ComponentEvent
+	(*ServicePublished)(nil),    // 34: carbonado.control.v1.ServicePublished
+	(*ServiceWithdrawn)(nil),    // 35: carbonado.control.v1.ServiceWithdrawn
+	(*Synced)(nil),              // 36: carbonado.control.v1.Synced
+	(*HealthChanged)(nil),       // 37: carbonado.control.v1.HealthChanged
+	(*Artifact)(nil),            // 38: carbonado.control.v1.Artifact
+	(*DeployRequest)(nil),       // 39: carbonado.control.v1.DeployRequest
+	(*DeployResponse)(nil),      // 40: carbonado.control.v1.DeployResponse
+	nil,                         // 41: carbonado.control.v1.ConfigureRequest.SharesEntry
+	nil,                         // 42: carbonado.control.v1.ConfigureRequest.PropertiesEntry
+	nil,                         // 43: carbonado.control.v1.BindRequest.PropertiesEntry
+	nil,                         // 44: carbonado.control.v1.ServicePublished.PropertiesEntry
+	(*v1.Cause)(nil),            // 45: carbonado.common.v1.Cause
 }
 var file_carbonado_control_v1_control_proto_depIdxs = []int32{
-	39, // 0: carbonado.control.v1.ConfigureRequest.shares:type_name -> carbonado.control.v1.ConfigureRequest.SharesEntry
+	41, // 0: carbonado.control.v1.ConfigureRequest.shares:type_name -> carbonado.control.v1.ConfigureRequest.SharesEntry
 	4,  // 1: carbonado.control.v1.ConfigureRequest.listeners:type_name -> carbonado.control.v1.Listener
 	5,  // 2: carbonado.control.v1.ConfigureRequest.tls:type_name -> carbonado.control.v1.TLSPair
-	40, // 3: carbonado.control.v1.ConfigureRequest.properties:type_name -> carbonado.control.v1.ConfigureRequest.PropertiesEntry
-	41, // 4: carbonado.control.v1.BindRequest.properties:type_name -> carbonado.control.v1.BindRequest.PropertiesEntry
+	42, // 3: carbonado.control.v1.ConfigureRequest.properties:type_name -> carbonado.control.v1.ConfigureRequest.PropertiesEntry
+	43, // 4: carbonado.control.v1.BindRequest.properties:type_name -> carbonado.control.v1.BindRequest.PropertiesEntry
 	1,  // 5: carbonado.control.v1.TakeOverResponse.phase:type_name -> carbonado.control.v1.TakeOverResponse.Phase
-	30, // 6: carbonado.control.v1.TakeOverResponse.bindings:type_name -> carbonado.control.v1.HeldBinding
-	23, // 7: carbonado.control.v1.TakeOverResponse.admissions:type_name -> carbonado.control.v1.AdmitRequest
+	32, // 6: carbonado.control.v1.TakeOverResponse.bindings:type_name -> carbonado.control.v1.HeldBinding
+	25, // 7: carbonado.control.v1.TakeOverResponse.admissions:type_name -> carbonado.control.v1.AdmitRequest
 	17, // 8: carbonado.control.v1.HeldBinding.bind:type_name -> carbonado.control.v1.BindRequest
-	32, // 9: carbonado.control.v1.ComponentEvent.published:type_name -> carbonado.control.v1.ServicePublished
-	33, // 10: carbonado.control.v1.ComponentEvent.withdrawn:type_name -> carbonado.control.v1.ServiceWithdrawn
-	35, // 11: carbonado.control.v1.ComponentEvent.health:type_name -> carbonado.control.v1.HealthChanged
-	34, // 12: carbonado.control.v1.ComponentEvent.synced:type_name -> carbonado.control.v1.Synced
-	42, // 13: carbonado.control.v1.ServicePublished.properties:type_name -> carbonado.control.v1.ServicePublished.PropertiesEntry
+	34, // 9: carbonado.control.v1.ComponentEvent.published:type_name -> carbonado.control.v1.ServicePublished
+	35, // 10: carbonado.control.v1.ComponentEvent.withdrawn:type_name -> carbonado.control.v1.ServiceWithdrawn
+	37, // 11: carbonado.control.v1.ComponentEvent.health:type_name -> carbonado.control.v1.HealthChanged
+	36, // 12: carbonado.control.v1.ComponentEvent.synced:type_name -> carbonado.control.v1.Synced
+	44, // 13: carbonado.control.v1.ServicePublished.properties:type_name -> carbonado.control.v1.ServicePublished.PropertiesEntry
 	0,  // 14: carbonado.control.v1.HealthChanged.health:type_name -> carbonado.control.v1.Health
-	43, // 15: carbonado.control.v1.HealthChanged.cause:type_name -> carbonado.common.v1.Cause
-	36, // 16: carbonado.control.v1.DeployRequest.artifact:type_name -> carbonado.control.v1.Artifact
+	45, // 15: carbonado.control.v1.HealthChanged.cause:type_name -> carbonado.common.v1.Cause
+	38, // 16: carbonado.control.v1.DeployRequest.artifact:type_name -> carbonado.control.v1.Artifact
 	2,  // 17: carbonado.control.v1.DeployResponse.state:type_name -> carbonado.control.v1.DeployResponse.State
-	43, // 18: carbonado.control.v1.DeployResponse.cause:type_name -> carbonado.common.v1.Cause
+	45, // 18: carbonado.control.v1.DeployResponse.cause:type_name -> carbonado.common.v1.Cause
 	3,  // 19: carbonado.control.v1.Component.Configure:input_type -> carbonado.control.v1.ConfigureRequest
 	7,  // 20: carbonado.control.v1.Component.Prepare:input_type -> carbonado.control.v1.PrepareRequest
 	9,  // 21: carbonado.control.v1.Component.Acquire:input_type -> carbonado.control.v1.AcquireRequest
@@ -2645,33 +2732,35 @@ var file_carbonado_control_v1_control_proto_depIdxs = []int32{
 	17, // 25: carbonado.control.v1.Component.Bind:input_type -> carbonado.control.v1.BindRequest
 	19, // 26: carbonado.control.v1.Component.Suspend:input_type -> carbonado.control.v1.SuspendRequest
 	21, // 27: carbonado.control.v1.Component.Unbind:input_type -> carbonado.control.v1.UnbindRequest
-	23, // 28: carbonado.control.v1.Component.Admit:input_type -> carbonado.control.v1.AdmitRequest
-	25, // 29: carbonado.control.v1.Component.Revoke:input_type -> carbonado.control.v1.RevokeRequest
-	27, // 30: carbonado.control.v1.Component.Watch:input_type -> carbonado.control.v1.WatchRequest
-	28, // 31: carbonado.control.v1.Component.TakeOver:input_type -> carbonado.control.v1.TakeOverRequest
-	37, // 32: carbonado.control.v1.Deployer.Validate:input_type -> carbonado.control.v1.DeployRequest
-	37, // 33: carbonado.control.v1.Deployer.Deploy:input_type -> carbonado.control.v1.DeployRequest
-	37, // 34: carbonado.control.v1.Deployer.Update:input_type -> carbonado.control.v1.DeployRequest
-	37, // 35: carbonado.control.v1.Deployer.Undeploy:input_type -> carbonado.control.v1.DeployRequest
-	6,  // 36: carbonado.control.v1.Component.Configure:output_type -> carbonado.control.v1.ConfigureResponse
-	8,  // 37: carbonado.control.v1.Component.Prepare:output_type -> carbonado.control.v1.PrepareResponse
-	10, // 38: carbonado.control.v1.Component.Acquire:output_type -> carbonado.control.v1.AcquireResponse
-	12, // 39: carbonado.control.v1.Component.Drain:output_type -> carbonado.control.v1.DrainResponse
-	14, // 40: carbonado.control.v1.Component.Release:output_type -> carbonado.control.v1.ReleaseResponse
-	16, // 41: carbonado.control.v1.Component.Stop:output_type -> carbonado.control.v1.StopResponse
-	18, // 42: carbonado.control.v1.Component.Bind:output_type -> carbonado.control.v1.BindResponse
-	20, // 43: carbonado.control.v1.Component.Suspend:output_type -> carbonado.control.v1.SuspendResponse
-	22, // 44: carbonado.control.v1.Component.Unbind:output_type -> carbonado.control.v1.UnbindResponse
-	24, // 45: carbonado.control.v1.Component.Admit:output_type -> carbonado.control.v1.AdmitResponse
-	26, // 46: carbonado.control.v1.Component.Revoke:output_type -> carbonado.control.v1.RevokeResponse
-	31, // 47: carbonado.control.v1.Component.Watch:output_type -> carbonado.control.v1.ComponentEvent
-	29, // 48: carbonado.control.v1.Component.TakeOver:output_type -> carbonado.control.v1.TakeOverResponse
-	38, // 49: carbonado.control.v1.Deployer.Validate:output_type -> carbonado.control.v1.DeployResponse
-	38, // 50: carbonado.control.v1.Deployer.Deploy:output_type -> carbonado.control.v1.DeployResponse
-	38, // 51: carbonado.control.v1.Deployer.Update:output_type -> carbonado.control.v1.DeployResponse
-	38, // 52: carbonado.control.v1.Deployer.Undeploy:output_type -> carbonado.control.v1.DeployResponse
-	36, // [36:53] is the sub-list for method output_type
-	19, // [19:36] is the sub-list for method input_type
+	23, // 28: carbonado.control.v1.Component.Gate:input_type -> carbonado.control.v1.GateRequest
+	25, // 29: carbonado.control.v1.Component.Admit:input_type -> carbonado.control.v1.AdmitRequest
+	27, // 30: carbonado.control.v1.Component.Revoke:input_type -> carbonado.control.v1.RevokeRequest
+	29, // 31: carbonado.control.v1.Component.Watch:input_type -> carbonado.control.v1.WatchRequest
+	30, // 32: carbonado.control.v1.Component.TakeOver:input_type -> carbonado.control.v1.TakeOverRequest
+	39, // 33: carbonado.control.v1.Deployer.Validate:input_type -> carbonado.control.v1.DeployRequest
+	39, // 34: carbonado.control.v1.Deployer.Deploy:input_type -> carbonado.control.v1.DeployRequest
+	39, // 35: carbonado.control.v1.Deployer.Update:input_type -> carbonado.control.v1.DeployRequest
+	39, // 36: carbonado.control.v1.Deployer.Undeploy:input_type -> carbonado.control.v1.DeployRequest
+	6,  // 37: carbonado.control.v1.Component.Configure:output_type -> carbonado.control.v1.ConfigureResponse
+	8,  // 38: carbonado.control.v1.Component.Prepare:output_type -> carbonado.control.v1.PrepareResponse
+	10, // 39: carbonado.control.v1.Component.Acquire:output_type -> carbonado.control.v1.AcquireResponse
+	12, // 40: carbonado.control.v1.Component.Drain:output_type -> carbonado.control.v1.DrainResponse
+	14, // 41: carbonado.control.v1.Component.Release:output_type -> carbonado.control.v1.ReleaseResponse
+	16, // 42: carbonado.control.v1.Component.Stop:output_type -> carbonado.control.v1.StopResponse
+	18, // 43: carbonado.control.v1.Component.Bind:output_type -> carbonado.control.v1.BindResponse
+	20, // 44: carbonado.control.v1.Component.Suspend:output_type -> carbonado.control.v1.SuspendResponse
+	22, // 45: carbonado.control.v1.Component.Unbind:output_type -> carbonado.control.v1.UnbindResponse
+	24, // 46: carbonado.control.v1.Component.Gate:output_type -> carbonado.control.v1.GateResponse
+	26, // 47: carbonado.control.v1.Component.Admit:output_type -> carbonado.control.v1.AdmitResponse
+	28, // 48: carbonado.control.v1.Component.Revoke:output_type -> carbonado.control.v1.RevokeResponse
+	33, // 49: carbonado.control.v1.Component.Watch:output_type -> carbonado.control.v1.ComponentEvent
+	31, // 50: carbonado.control.v1.Component.TakeOver:output_type -> carbonado.control.v1.TakeOverResponse
+	40, // 51: carbonado.control.v1.Deployer.Validate:output_type -> carbonado.control.v1.DeployResponse
+	40, // 52: carbonado.control.v1.Deployer.Deploy:output_type -> carbonado.control.v1.DeployResponse
+	40, // 53: carbonado.control.v1.Deployer.Update:output_type -> carbonado.control.v1.DeployResponse
+	40, // 54: carbonado.control.v1.Deployer.Undeploy:output_type -> carbonado.control.v1.DeployResponse
+	37, // [37:55] is the sub-list for method output_type
+	19, // [19:37] is the sub-list for method input_type
 	19, // [19:19] is the sub-list for extension type_name
 	19, // [19:19] is the sub-list for extension extendee
 	0,  // [0:19] is the sub-list for field type_name
@@ -2682,7 +2771,7 @@ func file_carbonado_control_v1_control_proto_init() {
 	if File_carbonado_control_v1_control_proto != nil {
 		return
 	}
-	file_carbonado_control_v1_control_proto_msgTypes[28].OneofWrappers = []any{
+	file_carbonado_control_v1_control_proto_msgTypes[30].OneofWrappers = []any{
 		(*ComponentEvent_Published)(nil),
 		(*ComponentEvent_Withdrawn)(nil),
 		(*ComponentEvent_Health)(nil),
@@ -2694,7 +2783,7 @@ func file_carbonado_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carbonado_control_v1_control_proto_rawDesc), len(file_carbonado_control_v1_control_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   40,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -31,6 +31,7 @@ const (
 	Component_Bind_FullMethodName      = "/carbonado.control.v1.Component/Bind"
 	Component_Suspend_FullMethodName   = "/carbonado.control.v1.Component/Suspend"
 	Component_Unbind_FullMethodName    = "/carbonado.control.v1.Component/Unbind"
+	Component_Gate_FullMethodName      = "/carbonado.control.v1.Component/Gate"
 	Component_Admit_FullMethodName     = "/carbonado.control.v1.Component/Admit"
 	Component_Revoke_FullMethodName    = "/carbonado.control.v1.Component/Revoke"
 	Component_Watch_FullMethodName     = "/carbonado.control.v1.Component/Watch"
@@ -64,6 +65,8 @@ type ComponentClient interface {
 	Suspend(ctx context.Context, in *SuspendRequest, opts ...grpc.CallOption) (*SuspendResponse, error)
 	// Unbind says that the provider is gone for good, or that a better one is bound.
 	Unbind(ctx context.Context, in *UnbindRequest, opts ...grpc.CallOption) (*UnbindResponse, error)
+	// Gate says that a startup gate has opened: all its expected services are bound, as the reference of the gate's name. Once in a process.
+	Gate(ctx context.Context, in *GateRequest, opts ...grpc.CallOption) (*GateResponse, error)
 	// Admit lets a consumer in on the service socket; it is answered before the consumer learns the address.
 	Admit(ctx context.Context, in *AdmitRequest, opts ...grpc.CallOption) (*AdmitResponse, error)
 	// Revoke ends the links of a token and forgets it.
@@ -173,6 +176,16 @@ func (c *componentClient) Unbind(ctx context.Context, in *UnbindRequest, opts ..
 	return out, nil
 }
 
+func (c *componentClient) Gate(ctx context.Context, in *GateRequest, opts ...grpc.CallOption) (*GateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GateResponse)
+	err := c.cc.Invoke(ctx, Component_Gate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *componentClient) Admit(ctx context.Context, in *AdmitRequest, opts ...grpc.CallOption) (*AdmitResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AdmitResponse)
@@ -249,6 +262,8 @@ type ComponentServer interface {
 	Suspend(context.Context, *SuspendRequest) (*SuspendResponse, error)
 	// Unbind says that the provider is gone for good, or that a better one is bound.
 	Unbind(context.Context, *UnbindRequest) (*UnbindResponse, error)
+	// Gate says that a startup gate has opened: all its expected services are bound, as the reference of the gate's name. Once in a process.
+	Gate(context.Context, *GateRequest) (*GateResponse, error)
 	// Admit lets a consumer in on the service socket; it is answered before the consumer learns the address.
 	Admit(context.Context, *AdmitRequest) (*AdmitResponse, error)
 	// Revoke ends the links of a token and forgets it.
@@ -294,6 +309,9 @@ func (UnimplementedComponentServer) Suspend(context.Context, *SuspendRequest) (*
 }
 func (UnimplementedComponentServer) Unbind(context.Context, *UnbindRequest) (*UnbindResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unbind not implemented")
+}
+func (UnimplementedComponentServer) Gate(context.Context, *GateRequest) (*GateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Gate not implemented")
 }
 func (UnimplementedComponentServer) Admit(context.Context, *AdmitRequest) (*AdmitResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Admit not implemented")
@@ -490,6 +508,24 @@ func _Component_Unbind_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Component_Gate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ComponentServer).Gate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Component_Gate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ComponentServer).Gate(ctx, req.(*GateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Component_Admit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AdmitRequest)
 	if err := dec(in); err != nil {
@@ -597,6 +633,10 @@ var Component_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Unbind",
 			Handler:    _Component_Unbind_Handler,
+		},
+		{
+			MethodName: "Gate",
+			Handler:    _Component_Gate_Handler,
 		},
 		{
 			MethodName: "Admit",
