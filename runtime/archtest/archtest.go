@@ -26,6 +26,7 @@ var rooms = []string{
 	"cmd",
 	"cli",
 	"pluginkit",
+	"chaos",
 	"kernel",
 	"admin",
 	"gateway",
