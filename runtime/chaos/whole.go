@@ -105,7 +105,7 @@ func (r *run) history(ctx context.Context, name string) error {
 	}
 	moves := make([]component.Transition, len(list))
 	for i, t := range list {
-		moves[i] = component.Transition{Seq: t.Seq, Time: t.Time, Reason: t.Reason, Actor: t.Actor, Generation: t.Generation}
+		moves[i] = component.Transition{Seq: t.Seq, Time: t.Time, Reason: t.Reason, Actor: t.Actor, Generation: t.Generation, Beside: t.Beside}
 		if err := errors.Join(moves[i].From.UnmarshalText([]byte(t.From)), moves[i].To.UnmarshalText([]byte(t.To))); err != nil {
 			return err
 		}
