@@ -100,6 +100,7 @@ func start(c *component.C, executable string) error {
 		staging:  c.Share("DataService/staging"),
 		places:   make(chan struct{}, cfg.Statements),
 		checking: make(chan struct{}, 1),
+		open:     openTransactions{filepath.Join(c.DataFolder(), "open")},
 		limits: statement.Limits{
 			Memory:  cfg.MemoryMiB << 20 / int64(cfg.Statements),
 			Threads: cfg.Threads, SpillMax: cfg.SpillMiB << 20, Zone: zone,
@@ -150,6 +151,7 @@ type Engine struct {
 	places chan struct{}
 	// checking holds a token while a script is checked.
 	checking chan struct{}
+	open     openTransactions
 	// workers are the processes that run statements.
 	workers *worker.Pool
 }
@@ -157,8 +159,11 @@ type Engine struct {
 // Stop ends the processes that run statements.
 func (e *Engine) Stop(context.Context) error { return e.workers.Close() }
 
-// Prepare empties the folder for spilled data: whatever is there is of a process that is gone.
+// Prepare makes the component's folders, and empties the one for spilled data: whatever is there is of a process that is gone.
 func (e *Engine) Prepare(context.Context) error {
+	if err := os.MkdirAll(e.open.folder, 0o700); err != nil {
+		return ErrStaging.Wrap(err, "folder of open transactions")
+	}
 	if e.limits.Spill == "" {
 		return nil
 	}

@@ -70,6 +70,17 @@ func TestKilledWorker(t *testing.T) {
 		found, _ := filepath.Glob(filepath.Join(staging, "*", "*.parquet"))
 		return len(found) > 0
 	})
+	noted := func() []string {
+		var names []string
+		entries, _ := os.ReadDir(filepath.Join(w.k.Dir(), "repository", "data", "AnalyticsEngine", "open"))
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	if staged, _ := filepath.Glob(filepath.Join(staging, "*")); len(staged) != 1 || len(noted()) != 1 || noted()[0] != filepath.Base(staged[0]) {
+		t.Errorf("staged %v, noted %v", staged, noted())
+	}
 	for _, pid := range workers(t) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Error(err)
@@ -80,6 +91,9 @@ func TestKilledWorker(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(staging, "*", "*")); len(left) > 0 {
 		t.Errorf("%s is left", left)
+	}
+	if left := noted(); len(left) > 0 {
+		t.Errorf("%v are noted as open", left)
 	}
 	w.expect("SELECT count(*) FROM BIG", "0")
 	for range 2 {

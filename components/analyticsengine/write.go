@@ -169,12 +169,16 @@ func (s *session) write(ctx context.Context, n int, st *sparksql.Statement, name
 	if tx.Committed {
 		return finish{}, nil
 	}
-	rows, err := s.stage(ctx, st, tx, cols)
-	if err != nil {
-		s.abort(ctx, tx.Transaction)
-		return finish{}, err
+	rows := int64(0)
+	if err = s.e.open.add(tx.Transaction); err == nil {
+		rows, err = s.stage(ctx, st, tx, cols)
 	}
-	return finish{rows: rows}, nil
+	if err == nil || s.abort(ctx, tx.Transaction) {
+		if rmErr := s.e.open.remove(tx.Transaction); rmErr != nil {
+			s.e.c.Log().Warn("an ended transaction is still noted as open", "transaction", tx.Transaction, "error", rmErr)
+		}
+	}
+	return finish{rows: rows}, err
 }
 
 // stage writes the staged file and commits it.
@@ -236,13 +240,15 @@ func (s *session) stage(ctx context.Context, st *sparksql.Statement, tx *analyti
 	return rows, nil
 }
 
-// abort lets the store forget a transaction, also when the statement's time is over.
-func (s *session) abort(ctx context.Context, transaction string) {
+// abort lets the store forget a transaction, also when the statement's time is over, and says whether it did.
+func (s *session) abort(ctx context.Context, transaction string) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	if _, err := s.e.store.Abort(ctx, &analyticsv1.AbortRequest{Transaction: transaction}); err != nil {
-		s.e.c.Log().Warn("a transaction was not aborted; the store ends it by itself", "transaction", transaction, "error", err)
+		s.e.c.Log().Warn("a transaction was not aborted; it is when the component or the store starts anew", "transaction", transaction, "error", err)
+		return false
 	}
+	return true
 }
 
 // syncFile brings a file to the disk.
