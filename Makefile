@@ -38,6 +38,13 @@ build/ui.stamp: $(UI_SOURCES)
 	@cd components/portal/ui && npm ci --no-audit --no-fund --loglevel=error && npm run build --silent
 	@touch build/ui.stamp
 
+# The kit for Java, tested, and the example on it; Maven is a prerequisite of the tests alone.
+build/parrot.stamp: bin/carbonado $(shell git ls-files sdk/java plugins/examples/parrot sdk/proto/vectors)
+	@echo "building the Java kit and its example"
+	@mvn -B -q -f sdk/java install
+	@CARBON_HOME=$(CURDIR) bin/carbonado plugin build plugins/examples/parrot
+	@touch build/parrot.stamp
+
 plugins/.installed: bin/carbonado build/all build/DuckDB $(wildcard components/*/component.yaml)
 	@tools/packages.sh
 
@@ -49,6 +56,7 @@ test: test-go test-ui test-e2e ## All set-up and all tests.
 
 test-go: build
 	@tools/setup-tests.sh
+	@$(MAKE) --no-print-directory build/parrot.stamp
 	@tools/reproducible.sh
 	@echo "testing sdk, runtime, components"
 	cd sdk && go test $(RACE) ./...
