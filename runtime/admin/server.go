@@ -196,6 +196,7 @@ func (s *Server) register() {
 	s.registerSeeing()
 	s.registerChanges()
 	s.registerUpdates()
+	s.registerPackages()
 	s.registerEvents()
 	s.registerLogs()
 	s.mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {

@@ -171,10 +171,46 @@ func (a *Archived) Verify(ctx context.Context) error {
 	return nil
 }
 
+// InstallPath installs what lies at a path: a package's folder, or a package file, whose signature the rules for dropped packages must
+// accept, unless anyone will do.
+func (c *Catalog) InstallPath(ctx context.Context, from string, anyone bool) (*Package, error) {
+	info, err := os.Stat(from)
+	if err != nil {
+		return nil, ErrInstall.Wrap(err, "%s can't be read", from)
+	}
+	if info.IsDir() {
+		return c.Install(ctx, from)
+	}
+	a, err := OpenArchive(from)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Close()
+	policy, err := c.policy()
+	if err != nil {
+		return nil, err
+	}
+	judge := policy.Dropped
+	if anyone {
+		judge = policy.Judge
+	}
+	if _, err := judge(a.Lock, a.Signature); err != nil {
+		return nil, err
+	}
+	return c.InstallArchive(ctx, a, Origin{})
+}
+
 // InstallArchive is Install for a package file; whether its signer may is for the caller to ask. A package of the same version that came
 // from elsewhere is not replaced: ErrTaken, or nothing to do where it is the same and was laid there by hand.
 func (c *Catalog) InstallArchive(ctx context.Context, a *Archived, o Origin) (*Package, error) {
 	d := *a.Descriptor
+	policy, err := c.policy()
+	if err == nil {
+		err = policy.CheckVersion(d.Name, d.Version)
+	}
+	if err != nil {
+		return nil, err
+	}
 	if have, err := c.Get(a.Name, a.Version); err == nil && have.Origin.Dropin != o.Dropin {
 		from := "by hand"
 		if have.Origin.Dropin != "" {

@@ -144,11 +144,14 @@ func (c *Catalog) each(visit func(name string, version fs.DirEntry) error) error
 	return nil
 }
 
-// Choose takes the highest version of each name, by name. A highest version that is not in order is chosen all the same: its
+// Choose takes the highest version of each name, by name, those that gave way excepted. A highest version that is not in order is chosen all the same: its
 // cause is shown rather than an older version started in silence.
 func Choose(packages []*Package) []*Package {
 	best := map[string]*Package{}
 	for _, p := range packages {
+		if p.Origin.Superseded {
+			continue
+		}
 		if have := best[p.Name]; have == nil || semver.MustParse(p.Version).GreaterThan(semver.MustParse(have.Version)) {
 			best[p.Name] = p
 		}

@@ -13,8 +13,11 @@ import (
 	"strings"
 )
 
-// Peek reads the package in src, a folder with a component.yaml, as Install would make it, and changes nothing.
+// Peek reads the package in src, a folder with a component.yaml or a package file, as its install would make it, and changes nothing.
 func Peek(ctx context.Context, src string) (*Package, error) {
+	if info, err := os.Stat(src); err == nil && !info.IsDir() {
+		return peekArchive(ctx, src)
+	}
 	root, err := os.OpenRoot(src)
 	if err != nil {
 		return nil, ErrInstall.Wrap(err, "the folder %s cannot be read", src)
@@ -42,7 +45,7 @@ func Peek(ctx context.Context, src string) (*Package, error) {
 				return fs.SkipDir
 			}
 			return nil
-		case e.IsDir() || path == lockFile:
+		case e.IsDir(), beside(path), strings.HasSuffix(path, Suffix):
 			return nil
 		}
 		f, err := peekFile(root, path)
@@ -55,7 +58,7 @@ func Peek(ctx context.Context, src string) (*Package, error) {
 	slices.SortFunc(p.Files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
 	sum := sha256.Sum256(writeLock(p.Files))
 	p.Digest = hex.EncodeToString(sum[:])
-	return p, p.checkExecutable()
+	return p, p.resolveExecutable()
 }
 
 func peekFile(root *os.Root, path string) (File, error) {
@@ -78,4 +81,18 @@ func peekFile(root *os.Root, path string) (File, error) {
 		return File{}, ErrInstall.Wrap(err, "%s cannot be read", path)
 	}
 	return File{Path: path, SHA256: hex.EncodeToString(sum.Sum(nil)), Size: size, Mode: mode}, nil
+}
+
+func peekArchive(ctx context.Context, src string) (*Package, error) {
+	a, err := OpenArchive(src)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Close()
+	if err := a.Verify(ctx); err != nil {
+		return nil, err
+	}
+	p := a.Package
+	p.Dir = src
+	return &p, p.resolveExecutable()
 }

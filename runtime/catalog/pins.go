@@ -92,7 +92,7 @@ func ChoosePinned(packages []*Package, pins Pins) []*Package {
 			continue
 		}
 		for _, p := range packages {
-			if p.Name == best.Name && p.Version == pin.Version {
+			if p.Name == best.Name && p.Version == pin.Version && !p.Origin.Gone {
 				out[i] = p
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 
+	"carbonado.dev/carbonado/runtime/durable"
 	"carbonado.dev/carbonado/runtime/trust"
 )
 
@@ -15,6 +16,10 @@ type Origin struct {
 	Dropin string `json:"dropin,omitempty"`
 	// Archive is the SHA-256 of that file, hexadecimal.
 	Archive string `json:"archive,omitempty"`
+	// Superseded: that file is gone or brought something else since. The package is no longer chosen; it goes when nothing of it runs.
+	Superseded bool `json:"superseded,omitempty"`
+	// Gone: it is superseded and not to be fallen back on either.
+	Gone bool `json:"gone,omitempty"`
 }
 
 func (o Origin) marshal() []byte {
@@ -26,6 +31,26 @@ func (o Origin) marshal() []byte {
 		panic(err) // two strings
 	}
 	return append(b, '\n')
+}
+
+// Supersede has an installed package no longer chosen; with gone not even by a pin. Its files stay until Uninstall.
+func (c *Catalog) Supersede(p *Package, gone bool) error {
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	root, err := os.OpenRoot(p.Dir)
+	if err != nil {
+		return ErrFiles.Wrap(err, "the folder of %s %s cannot be read", p.Name, p.Version)
+	}
+	defer root.Close()
+	o := p.Origin
+	o.Superseded, o.Gone = true, gone
+	if err := durable.Write(root, originFile, o.marshal(), 0o644); err != nil {
+		return ErrInstall.Wrap(err, "%s %s cannot be replaced", p.Name, p.Version)
+	}
+	return nil
 }
 
 // policy reads the rules for packages.

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"carbonado.dev/sdk/cause"
+	commonv1 "carbonado.dev/sdk/proto/carbonado/common/v1"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 )
 
@@ -287,13 +288,18 @@ type answered struct {
 	state    controlv1.DeployResponse_State
 	waitsFor []string
 	offers   []string
-	err      error // why it was refused, or that the owner did not answer
-	missing  bool  // the content is no longer kept
+	why      *commonv1.Cause // of a waiting one
+	err      error           // why it was refused, or that the owner did not answer
+	missing  bool            // the content is no longer kept
 }
 
 // try validates and hands over one content.
 func (s *Service) try(ctx context.Context, o Owner, l label, do step, tx uint64, validated bool) answered {
-	content, err := s.blobs.get(do.digest)
+	var content []byte
+	var err error
+	if !l.inPlace {
+		content, err = s.blobs.get(do.digest)
+	}
 	if err != nil {
 		s.log.Warn("a kept content is read again from its file", "path", l.path, "reason", err)
 		return answered{missing: true}
@@ -325,7 +331,7 @@ func (s *Service) call(ctx context.Context, m method, r *controlv1.DeployRequest
 	if err != nil {
 		return answered{err: err}
 	}
-	a := answered{state: resp.State, waitsFor: resp.WaitsFor, offers: resp.Offers}
+	a := answered{state: resp.State, waitsFor: resp.WaitsFor, offers: resp.Offers, why: resp.Cause}
 	switch resp.State {
 	case controlv1.DeployResponse_STATE_DEPLOYED:
 	case controlv1.DeployResponse_STATE_WAITING:
@@ -381,11 +387,18 @@ func (s *Service) answer(e *entry, o Owner, do step, a answered, batch uint64) (
 	switch {
 	case a.err != nil:
 		st, why = Faulty, at(cause.From(a.err), e.path)
+		if e.inPlace && e.running == do.digest {
+			e.running = "" // what it took it no longer takes
+		}
 	case a.state == controlv1.DeployResponse_STATE_WAITING:
 		st, why = Waiting, ErrWaits.New("%s waits for %s", e.path, strings.Join(a.waitsFor, ", "))
+		if len(a.waitsFor) == 0 {
+			e.running, e.good, e.parked = do.digest, do.digest, true
+			why = cause.FromProto(a.why, codes.FailedPrecondition) // not for another artifact
+		}
 		e.parked = e.parked || e.running == do.digest
 		s.need(e, a.waitsFor)
-		if s.allOffered(a.waitsFor) {
+		if len(a.waitsFor) > 0 && s.allOffered(a.waitsFor) {
 			// The offer is known, but not to the owner yet: ask again.
 			e.retryAt = s.now().Add(backoff(e.retries))
 			e.retries++

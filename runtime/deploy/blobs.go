@@ -109,16 +109,16 @@ type reading struct {
 
 // readWhole opens a file once, proves that nobody is writing it, hashes while it copies, and proves on the same descriptor
 // and on the path that it is still the file that was seen. needLease refuses files whose writers can't be known.
-func readWhole(repo *os.Root, p string, seen stamp, needLease bool) (reading, error) {
+func readWhole(repo *os.Root, p string, seen stamp, needLease, hashOnly bool) (reading, error) {
 	f, err := repo.OpenFile(p, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return reading{}, err
 	}
-	r, err := readOpen(f, p, repo, seen, needLease)
+	r, err := readOpen(f, p, repo, seen, needLease, hashOnly)
 	return r, errors.Join(err, f.Close())
 }
 
-func readOpen(f *os.File, p string, repo *os.Root, seen stamp, needLease bool) (reading, error) {
+func readOpen(f *os.File, p string, repo *os.Root, seen stamp, needLease, hashOnly bool) (reading, error) {
 	before, err := f.Stat()
 	if err != nil {
 		return reading{}, err
@@ -130,7 +130,7 @@ func readOpen(f *os.File, p string, repo *os.Root, seen stamp, needLease bool) (
 		return reading{}, errUnsettled
 	}
 	sum := sha256.New()
-	content, size, err := copyHashed(f, sum, before.Size())
+	content, size, err := copyHashed(f, sum, before.Size(), hashOnly)
 	if err != nil {
 		return reading{}, err
 	}
@@ -145,8 +145,8 @@ func readOpen(f *os.File, p string, repo *os.Root, seen stamp, needLease bool) (
 	return reading{digest: hex.EncodeToString(sum.Sum(nil)), content: content, size: size}, nil
 }
 
-func copyHashed(f *os.File, sum hash.Hash, size int64) ([]byte, int64, error) {
-	if size > MaxContent {
+func copyHashed(f *os.File, sum hash.Hash, size int64, hashOnly bool) ([]byte, int64, error) {
+	if hashOnly || size > MaxContent {
 		n, err := io.Copy(sum, f)
 		return nil, n, err
 	}

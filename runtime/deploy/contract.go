@@ -5,6 +5,7 @@ package deploy
 
 import (
 	"context"
+	"path"
 	"time"
 
 	commonv1 "carbonado.dev/sdk/proto/carbonado/common/v1"
@@ -40,6 +41,20 @@ type Type struct {
 	Directory string
 	// Suffix ends the names of its files, dot included, for example ".json".
 	Suffix string
+	// Root replaces deployment/server as the folder above Directory, relative to the repository; empty means deployment/server.
+	Root string
+	// InPlace: files of any size, that the owner reads itself. It is handed no content, only path and digest, and it keeps what it took:
+	// a digest that it took last is handed again after its file is gone or spoilt, and is no work for it then.
+	InPlace bool
+}
+
+// folder is where files of the type lie, with a slash at its end.
+func (t Type) folder() string {
+	root := t.Root
+	if root == "" {
+		root = ServerRoot
+	}
+	return path.Join(root, t.Directory) + "/"
 }
 
 // State of an artifact.

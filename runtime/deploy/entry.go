@@ -14,6 +14,7 @@ import (
 type entry struct {
 	path, name string
 	typ, owner string
+	inPlace    bool // its owner reads the file itself; no content is kept
 
 	// What lies on disk.
 	stamp   stamp  // the file as it was when digest was read
@@ -51,7 +52,7 @@ func newEntry(p string) *entry {
 
 // claim says who takes the file.
 func (e *entry) claim(typ Type, owner string) {
-	e.typ, e.owner = typ.Type, owner
+	e.typ, e.owner, e.inPlace = typ.Type, owner, typ.InPlace
 	e.name = strings.TrimSuffix(path.Base(e.path), typ.Suffix)
 }
 
@@ -72,9 +73,12 @@ func (e *entry) forget() {
 }
 
 // label is what calls need to know of an entry; unlike the entry it can be used without Service.mu.
-type label struct{ path, typ, name string }
+type label struct {
+	path, typ, name string
+	inPlace         bool
+}
 
-func (e *entry) label() label { return label{e.path, e.typ, e.name} }
+func (e *entry) label() label { return label{e.path, e.typ, e.name, e.inPlace} }
 
 // handed reports whether the present process of the owner has been told of the artifact.
 func (e *entry) handed() bool { return e.running != "" || e.tried != "" }

@@ -22,6 +22,7 @@ type indexItem struct {
 	Owner    string    `json:"owner"`
 	Digest   string    `json:"digest"`
 	Good     string    `json:"good,omitempty"`
+	InPlace  bool      `json:"inPlace,omitempty"`
 	Revision uint64    `json:"revision"`
 	Since    time.Time `json:"since"`
 }

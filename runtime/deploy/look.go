@@ -127,7 +127,8 @@ func (s *Service) take(p string, st stamp, needLease bool, owners []Owner) bool 
 		problem = ErrNotAFile.New("%s is neither a file nor a folder", p)
 	default:
 		var err error
-		r, err = readWhole(s.repo, p, st, needLease)
+		_, typ, _ := match(owners, p)
+		r, err = readWhole(s.repo, p, st, needLease, typ.InPlace)
 		if errors.Is(err, errUnsettled) || errors.Is(err, os.ErrNotExist) {
 			return false
 		}
@@ -155,6 +156,8 @@ func (s *Service) record(e *entry, st stamp, r reading, problem error) {
 	switch {
 	case problem != nil:
 		e.stamp, e.read, e.absent, e.gone, e.problem = st, false, false, false, problem
+	case e.inPlace:
+		e.content(r.digest, st)
 	case r.content == nil && r.size > 0:
 		e.content(r.digest, st)
 		if e.typ != "" {

@@ -143,7 +143,7 @@ func (s *Service) locate(typ, name string) (Owner, string, error) {
 	}
 	for _, o := range s.who.Owners() {
 		for _, t := range o.Types {
-			if t.Type == typ {
+			if t.Type == typ && !t.InPlace {
 				return o, path.Join(ServerRoot, t.Directory, name+t.Suffix), nil
 			}
 		}

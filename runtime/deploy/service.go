@@ -166,9 +166,9 @@ func New(o Options) (*Service, error) {
 	}
 	for p, item := range x.Artifacts {
 		e := newEntry(p)
-		e.claim(Type{Type: item.Type, Suffix: path.Ext(p)}, item.Owner)
+		e.claim(Type{Type: item.Type, Suffix: path.Ext(p), InPlace: item.InPlace}, item.Owner)
 		e.digest, e.revision, e.since, e.state = item.Digest, item.Revision, item.Since, Pending
-		if s.blobs.has(item.Good) {
+		if item.InPlace || s.blobs.has(item.Good) {
 			e.good = item.Good
 		}
 		s.entries[p] = e
@@ -182,6 +182,18 @@ func (s *Service) Ring() {
 	case s.owners <- struct{}{}:
 	default:
 	}
+}
+
+// Reconsider hands the refused artifacts of a type, and those that wait, over again: what the owner decides by has changed.
+func (s *Service) Reconsider(typ string) {
+	s.mu.Lock()
+	for _, e := range s.entries {
+		if e.typ == typ && !e.absent && e.read && e.problem == nil && e.breaks < maxBreaks && e.tried != "" {
+			e.due = true
+		}
+	}
+	s.mu.Unlock()
+	s.Ring()
 }
 
 // Scanned is closed once the repository has been looked at for the first time and what could be handed over was.
@@ -372,7 +384,7 @@ func (s *Service) save() error {
 	for p, e := range s.entries {
 		used[e.good], used[e.digest], used[e.running] = true, true, true
 		if e.typ != "" && (e.good != "" || e.digest != "") {
-			x.Artifacts[p] = indexItem{Type: e.typ, Owner: e.owner, Digest: e.digest, Good: e.good, Revision: e.revision, Since: e.since}
+			x.Artifacts[p] = indexItem{Type: e.typ, InPlace: e.inPlace, Owner: e.owner, Digest: e.digest, Good: e.good, Revision: e.revision, Since: e.since}
 		}
 	}
 	if err := s.blobs.saveIndex(x); err != nil {
@@ -390,7 +402,7 @@ func match(owners []Owner, p string) (Owner, Type, bool) {
 	folder, file := path.Split(p)
 	for _, o := range owners {
 		for _, t := range o.Types {
-			if folder == ServerRoot+"/"+t.Directory+"/" && len(file) > len(t.Suffix) && strings.HasSuffix(file, t.Suffix) {
+			if folder == t.folder() && len(file) > len(t.Suffix) && strings.HasSuffix(file, t.Suffix) {
 				return o, t, true
 			}
 		}

@@ -278,7 +278,7 @@ func (k *Kernel) install(ctx context.Context, paths []string) error {
 		if err == nil {
 			_, gerr := k.catalog.Get(d.Name, d.Version)
 			there = gerr == nil
-			_, err = k.catalog.Install(ctx, path)
+			_, err = k.catalog.InstallPath(ctx, path, false)
 		}
 		if err != nil {
 			for _, p := range undo {

@@ -102,6 +102,7 @@ type Kernel struct {
 	arguments   *arguments
 	guardian    *guardian.Client
 	supervisor  *supervisor.Supervisor
+	packages    *packages
 	registry    *registry.Registry
 	reconciler  *reconcile.Reconciler
 	coordinator cluster.Coordinator
@@ -175,6 +176,9 @@ func (k *Kernel) open(ctx context.Context) error {
 	if err := k.read(ctx); err != nil {
 		return err
 	}
+	if err := k.openPackages(ctx); err != nil {
+		return err
+	}
 	p, err := k.makePlan(ctx)
 	if err != nil {
 		return err
@@ -200,7 +204,7 @@ func (k *Kernel) open(ctx context.Context) error {
 		Host: k.host, Kernel: k.services, Registry: k.registry, Log: k.log, Random: mathrand.Float64, Notify: k.notify,
 	})
 	k.deployer, err = deploy.New(deploy.Options{
-		Repository: repository, Data: filepath.Join(repository, "data", "kernel", "artifacts"), Deployers: k.reconciler,
+		Repository: repository, Data: filepath.Join(repository, "data", "kernel", "artifacts"), Deployers: k.packages,
 		Times: deploy.Times{Rescan: k.config.Server.UpdateInterval.V},
 		Log:   k.logs.root.Named("deploy"), OnChange: k.events.artifact,
 	})
@@ -231,6 +235,7 @@ func (k *Kernel) open(ctx context.Context) error {
 	}
 	k.runDeployer()
 	k.watchPackages()
+	k.packages.run()
 	return nil
 }
 
@@ -412,6 +417,9 @@ func (k *Kernel) close() {
 		k.deployerEnd()
 	} else if k.deployer != nil {
 		_ = k.deployer.Close()
+	}
+	if k.packages != nil {
+		k.packages.close()
 	}
 	if k.reconciler != nil {
 		k.reconciler.Shutdown(ctx)

@@ -111,7 +111,7 @@ func (k *Kernel) spoiled(now, next *plan.Plan) (string, *component.Cause) {
 	changed := func(name string) bool {
 		v, ok := k.reconciler.View(name)
 		c := next.Find(name)
-		return ok && v.State == component.Active && v.Package != nil && v.Package.Cause == nil && c != nil && c.Installed &&
+		return ok && v.State == component.Active && v.Package != nil && v.Package.Cause == nil && !k.packages.isLeaving(v.Package) && c != nil && c.Installed &&
 			(c.Package.Version != v.Package.Version || c.Package.Digest != v.Package.Digest)
 	}
 	for i := range next.Components {
