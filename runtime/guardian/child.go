@@ -89,6 +89,15 @@ func (g *guardian) start(o *Order, exe int) (_ *child, err error) {
 		files = append(files, uintptr(l.fd))
 	}
 
+	if o.Cage.NoNetwork { // after the last listener, where the launcher looks for it
+		if g.noNetwork == nil {
+			if g.noNetwork, err = launch.EmptyNetwork(); err != nil {
+				return fail(fmt.Errorf("a network namespace: %w", err))
+			}
+		}
+		files = append(files, g.noNetwork.Fd())
+	}
+
 	folder, group, err := g.cgroups.add(o.Name, o.Limits)
 	if err != nil {
 		g.logf("control groups are given up: %v", err)
@@ -109,7 +118,7 @@ func (g *guardian) start(o *Order, exe int) (_ *child, err error) {
 	if attr.Env == nil {
 		attr.Env = []string{} // nil would be our own
 	}
-	args := launch.Args(o.Name, os.Getpid(), len(o.Listeners), o.Limits)
+	args := launch.Args(o.Name, os.Getpid(), len(o.Listeners), o.Limits, o.Cage)
 	c.started = time.Now()
 	c.pid, err = syscall.ForkExec(program, args, attr)
 	if err != nil && group >= 0 {

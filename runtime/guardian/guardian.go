@@ -112,6 +112,7 @@ type guardian struct {
 	listeners map[string]*listener
 	cgroups   cgroups
 	oom       oomWatch
+	noNetwork *os.File // a network namespace without a network, made when first needed
 
 	ending bool
 	killed bool // the grace of ending is over

@@ -107,6 +107,8 @@ type Order struct {
 	Listeners []string `json:"listeners,omitempty"`
 	// Limits of the process.
 	Limits launch.Limits `json:"limits"`
+	// Cage is what the process can get at.
+	Cage launch.Cage `json:"cage,omitzero"`
 }
 
 // Exit says how a process ended.

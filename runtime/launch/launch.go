@@ -30,8 +30,8 @@ const (
 
 // Args is the argument list that makes the launcher execute descriptor layout.FDExecutable under the name given. The process's
 // environment, working folder and descriptors are what the program gets; descriptors after the last listener are closed. parent
-// is the guardian's pid.
-func Args(name string, parent, listeners int, l Limits) []string {
+// is the guardian's pid. With Cage.NoNetwork the descriptor after the last listener is a network namespace.
+func Args(name string, parent, listeners int, l Limits, c Cage) []string {
 	setting := []string{
 		"parent=" + strconv.Itoa(parent),
 		"listeners=" + strconv.Itoa(listeners),
@@ -40,7 +40,10 @@ func Args(name string, parent, listeners int, l Limits) []string {
 		"nice=" + strconv.Itoa(l.Nice),
 		"oom=" + strconv.Itoa(l.OOMScore),
 	}
-	return []string{Name, strings.Join(setting, ","), name}
+	if c.UID != 0 && l.Processes > 0 {
+		setting = append(setting, "processes="+strconv.FormatUint(l.Processes, 10))
+	}
+	return []string{Name, strings.Join(setting, ","), c.text(), name}
 }
 
 func init() {
@@ -56,10 +59,14 @@ func init() {
 // belong to the thread that executes.
 func launch(args []string) (int, error) {
 	runtime.LockOSThread()
-	if len(args) < 2 {
+	if len(args) < 3 {
 		return ExitCannotExecute, errors.New("is started by carbonado, not by hand")
 	}
 	l, parent, listeners, err := parse(args[0])
+	if err != nil {
+		return ExitCannotExecute, err
+	}
+	c, err := parseCage(args[1])
 	if err != nil {
 		return ExitCannotExecute, err
 	}
@@ -71,17 +78,62 @@ func launch(args []string) (int, error) {
 	if os.Getppid() != parent {
 		return ExitOrphan, errors.New("the guardian is gone")
 	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return ExitCannotExecute, errors.New("no_new_privs: " + err.Error())
-	}
 	if err := bound(l); err != nil {
 		return ExitCannotExecute, err
 	}
-	if err := closeFrom(layout.FDFirstListener + listeners); err != nil {
-		return ExitCannotExecute, errors.New("close stray descriptors: " + err.Error())
+	if err := enter(c, layout.FDFirstListener+listeners); err != nil {
+		return ExitCannotExecute, err
 	}
-	err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(layout.FDExecutable), args[1:], os.Environ())
-	return ExitCannotExecute, errors.New("execute " + args[1] + ": " + err.Error())
+	if os.Getppid() != parent { // between the change of user and the second asking
+		return ExitOrphan, errors.New("the guardian is gone")
+	}
+	err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(layout.FDExecutable), args[2:], os.Environ())
+	return ExitCannotExecute, errors.New("execute " + args[2] + ": " + err.Error())
+}
+
+// enter puts this thread into the cage, each step while the rights for it last. first is the first descriptor that the program does not
+// get; a network namespace is there.
+func enter(c Cage, first int) error {
+	rules := -1
+	var err error
+	if c.Landlock {
+		if rules, err = landlockRuleset(c); err != nil {
+			return err
+		}
+	}
+	if c.NoNetwork {
+		if err := unix.Setns(first, unix.CLONE_NEWNET); err != nil {
+			return errors.New("network namespace: " + err.Error())
+		}
+	}
+	switch {
+	case c.UID != 0:
+		err = become(c)
+	case c.DropCapabilities:
+		err = dropCapabilities()
+	}
+	if err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return errors.New("no_new_privs: " + err.Error())
+	}
+	// A change of user has taken it off.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return errors.New("parent-death signal: " + err.Error())
+	}
+	if err := closeFrom(first); err != nil {
+		return errors.New("close stray descriptors: " + err.Error())
+	}
+	if rules >= 0 {
+		if err := landlockRestrict(rules); err != nil {
+			return err
+		}
+	}
+	if c.Seccomp {
+		return seccompRestrict(c)
+	}
+	return nil
 }
 
 func parse(setting string) (l Limits, parent, listeners int, err error) {
@@ -100,6 +152,8 @@ func parse(setting string) (l Limits, parent, listeners int, err error) {
 			l.Files = n
 		case "data":
 			l.Data = n
+		case "processes":
+			l.Processes = n
 		case "nice":
 			l.Nice = int(n)
 		case "oom":
@@ -125,6 +179,12 @@ func bound(l Limits) error {
 	if l.Data > 0 {
 		if err := lower(unix.RLIMIT_DATA, l.Data); err != nil {
 			return errors.New("data limit: " + err.Error())
+		}
+	}
+	if l.Processes > 0 {
+		// Twice, because a successor is made ready beside its predecessor, which is the same user.
+		if err := lower(unix.RLIMIT_NPROC, 2*l.Processes); err != nil {
+			return errors.New("processes limit: " + err.Error())
 		}
 	}
 	if l.Nice > 0 {

@@ -1,0 +1,66 @@
+package launch
+
+import (
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Machine is what this system lets the launcher enforce. A field that names a reason is empty where the mechanism works.
+type Machine struct {
+	// Root: the server runs as root, and may give users of their own.
+	Root bool
+	// Landlock is the version of its interface; 0 is none, for the reason NoLandlock.
+	Landlock   int
+	NoLandlock string
+	// NoSeccomp, NoNamespace: why there is no filter of system calls, no network namespace.
+	NoSeccomp   string
+	NoNamespace string
+}
+
+// Look finds out. It takes a few milliseconds: a network namespace is made and let go.
+func Look() Machine {
+	m := Machine{Root: os.Geteuid() == 0}
+	var err error
+	if m.Landlock, err = landlockVersion(); err != nil {
+		m.NoLandlock = err.Error()
+	}
+	if _, ok := seccompArch(); !ok {
+		m.NoSeccomp = "no filter is known for " + runtime.GOARCH
+	} else if b, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail"); err != nil || !strings.Contains(string(b), "errno") {
+		m.NoSeccomp = "the kernel was built without seccomp filters"
+	}
+	if f, err := EmptyNetwork(); err != nil {
+		m.NoNamespace = err.Error()
+	} else {
+		f.Close()
+	}
+	return m
+}
+
+// Scopes tells whether this Landlock keeps signals and abstract sockets within a process's own domain; TCP whether it knows TCP.
+func (m Machine) Scopes() bool { return m.Landlock >= landlockScopes }
+func (m Machine) TCP() bool    { return m.Landlock >= landlockTCP }
+
+// EmptyNetwork makes a network namespace that has no network, not even a loopback that is up. It lives as long as the file or a process
+// in it. One serves all: those in it can't open sockets either.
+func EmptyNetwork() (*os.File, error) {
+	type made struct {
+		f   *os.File
+		err error
+	}
+	got := make(chan made)
+	go func() {
+		runtime.LockOSThread() // for ever: this thread ends with the goroutine, and nobody else gets into the namespace by mistake
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			got <- made{nil, os.NewSyscallError("unshare", err)}
+			return
+		}
+		f, err := os.Open("/proc/thread-self/ns/net")
+		got <- made{f, err}
+	}()
+	m := <-got
+	return m.f, m.err
+}
