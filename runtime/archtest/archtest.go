@@ -36,6 +36,7 @@ var rooms = []string{
 	"deploy",
 	"depsync",
 	"cluster",
+	"privilege",
 	"supervisor",
 	"guardian",
 	"launch",

@@ -244,6 +244,11 @@ func (b *builder) parts(r *raw, d *component.Descriptor) {
 	for _, x := range r.Ports {
 		d.Ports = append(d.Ports, component.Port(x))
 	}
+	for i, x := range r.Privileges {
+		if _, err := component.ParsePrivilege(x); err != nil {
+			b.fault([]string{"privileges", strconv.Itoa(i)}, "%s", err)
+		}
+	}
 	b.unique("shares", "name", len(r.Shares), func(i int) string { return r.Shares[i].Name })
 	for _, x := range r.Shares {
 		d.Shares = append(d.Shares, component.Share{Name: x.Name, Write: x.Mode == "rw"})

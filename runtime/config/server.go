@@ -34,6 +34,8 @@ type Server struct {
 	TLSMinimum Value[string]
 	// UpdateInterval is the time between looks at the deployment folder, where the system does not tell of changes.
 	UpdateInterval Value[time.Duration]
+	// Privileges say which of the mechanisms that confine components are used.
+	Privileges Privileges
 	// UploadLimit is the most that may be uploaded at once, in bytes.
 	UploadLimit Value[int64]
 }
@@ -42,6 +44,21 @@ type Server struct {
 type Store struct {
 	Location, Type, Password, KeyAlias, KeyPassword Value[string]
 }
+
+// Privileges are the switches of what confines components; each is on unless carbon.xml says otherwise.
+type Privileges struct {
+	// OwnUser: where the server runs as root, each component is a user of its own, numbered from FirstUser.
+	OwnUser   Value[bool]
+	FirstUser Value[int]
+	// Landlock bounds files, TCP, signals and abstract sockets; Seccomp system calls and sockets; NetworkNamespace takes the network away
+	// from those that asked for none; DropCapabilities takes root's powers from those that stay root.
+	Landlock, Seccomp, NetworkNamespace, DropCapabilities Value[bool]
+	// Grants are privileges that the operator adds: "Component privilege".
+	Grants []Value[string]
+}
+
+// defaultFirstUser begins a thousand numbers that neither distributions nor systemd give out by themselves.
+const defaultFirstUser = 58000
 
 // Ports of the gateway, and other defaults of the product.
 const (
@@ -67,6 +84,10 @@ func newServer() *Server {
 	}
 	number := func(n int) Value[int] { return Value[int]{n, Origin{Layer: LayerDefault}} }
 	s.PortOffset, s.HTTP, s.HTTPS = number(0), number(defaultHTTP), number(defaultHTTPS)
+	s.Privileges.FirstUser = number(defaultFirstUser)
+	for _, v := range []*Value[bool]{&s.Privileges.OwnUser, &s.Privileges.Landlock, &s.Privileges.Seccomp, &s.Privileges.NetworkNamespace, &s.Privileges.DropCapabilities} {
+		*v = Value[bool]{true, Origin{Layer: LayerDefault}}
+	}
 	s.UpdateInterval = Value[time.Duration]{defaultUpdate, Origin{Layer: LayerDefault}}
 	s.UploadLimit = Value[int64]{defaultUpload, Origin{Layer: LayerDefault}}
 	return s
@@ -96,6 +117,13 @@ var fields = map[string]field{
 	"Security/TLS/MinimumVersion":          oneOf(func(s *Server) *Value[string] { return &s.TLSMinimum }, "1.0", "1.1", "1.2", "1.3"),
 	"Axis2Config/DeploymentUpdateInterval": updateInterval,
 	"FileUploadConfig/TotalFileSizeLimit":  uploadLimit,
+	"Privileges/OwnUser":                   yesNo(func(s *Server) *Value[bool] { return &s.Privileges.OwnUser }),
+	"Privileges/FirstUser":                 whole(func(s *Server) *Value[int] { return &s.Privileges.FirstUser }, 1000, 2_000_000_000),
+	"Privileges/Landlock":                  yesNo(func(s *Server) *Value[bool] { return &s.Privileges.Landlock }),
+	"Privileges/Seccomp":                   yesNo(func(s *Server) *Value[bool] { return &s.Privileges.Seccomp }),
+	"Privileges/NetworkNamespace":          yesNo(func(s *Server) *Value[bool] { return &s.Privileges.NetworkNamespace }),
+	"Privileges/DropCapabilities":          yesNo(func(s *Server) *Value[bool] { return &s.Privileges.DropCapabilities }),
+	"Privileges/Grant":                     grant,
 }
 
 func text(at func(*Server) *Value[string]) field {
@@ -122,6 +150,28 @@ func oneOf(at func(*Server) *Value[string], allowed ...string) field {
 		*at(s) = v
 		return nil
 	}
+}
+
+func yesNo(at func(*Server) *Value[bool]) field {
+	return func(s *Server, v Value[string]) error {
+		if v.V != "true" && v.V != "false" {
+			return ErrXML.New("%q is neither true nor false", v.V)
+		}
+		*at(s) = Value[bool]{v.V == "true", v.From}
+		return nil
+	}
+}
+
+func grant(s *Server, v Value[string]) error {
+	_, privilege, ok := strings.Cut(v.V, " ")
+	if !ok {
+		return ErrXML.New("%q is no component and privilege", v.V)
+	}
+	if _, err := component.ParsePrivilege(privilege); err != nil {
+		return ErrXML.Wrap(err, "the privilege is not right")
+	}
+	s.Privileges.Grants = append(s.Privileges.Grants, v)
+	return nil
 }
 
 func updateInterval(s *Server, v Value[string]) error {

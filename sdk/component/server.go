@@ -2,6 +2,7 @@ package component
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 
 	"carbonado.dev/sdk/service"
@@ -16,7 +17,9 @@ type serviceServer struct {
 
 // newServiceServer makes the socket's server in the component's run folder.
 func newServiceServer(c *C, desc *Descriptor) (*serviceServer, error) {
-	s, err := service.New(c.ctx, c.Name(), c.log, filepath.Join(c.cfg.RunFolder, "svc.sock"))
+	// Where this process is a user of its own, so are its callers.
+	own := int(c.cfg.KernelUid) != os.Getuid()
+	s, err := service.New(c.ctx, c.Name(), c.log, filepath.Join(c.cfg.RunFolder, "svc.sock"), service.ForAllUsers(own))
 	if err != nil {
 		return nil, err
 	}

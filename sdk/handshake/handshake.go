@@ -29,6 +29,9 @@ import (
 const (
 	// ProtocolVersion is the major version of the control protocol: carbonado.control.v1.
 	ProtocolVersion = 1
+	// ProtocolUsers is the version since which a component may run as a user of its own: its service socket lets other users in, by token
+	// and peer. The calls are the same.
+	ProtocolUsers = 2
 	// PluginName is the one entry of the plugin set.
 	PluginName = "component"
 	// MaxMessage is the largest gRPC message in bytes, on both ends of every connection of ours.
@@ -60,8 +63,10 @@ func Serve(line *layout.Lifeline, logger hclog.Logger, register func(*grpc.Serve
 	}
 	return &plugin.ServeConfig{
 		HandshakeConfig: Config(),
-		Plugins:         Plugins(register),
-		Logger:          logger,
+		// Plugins is what a kernel gets that names no versions.
+		Plugins:          Plugins(register),
+		VersionedPlugins: Versions(register, ProtocolVersion, ProtocolUsers),
+		Logger:           logger,
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
 			opts = append(opts, ServerOptions(KernelOnly(line))...)
 			return grpc.NewServer(append(opts, grpc.ChainUnaryInterceptor(first))...)
@@ -96,6 +101,15 @@ func DialOptions(allow Allow) []grpc.DialOption {
 // dispenses under PluginName is a *Connection.
 func Plugins(register func(*grpc.Server) error) plugin.PluginSet {
 	return plugin.PluginSet{PluginName: &grpcPlugin{register: register}}
+}
+
+// Versions is the plugin set of each version of the control protocol that a side speaks; the highest that both have is taken.
+func Versions(register func(*grpc.Server) error, versions ...int) map[int]plugin.PluginSet {
+	all := map[int]plugin.PluginSet{}
+	for _, v := range versions {
+		all[v] = Plugins(register)
+	}
+	return all
 }
 
 // Connection is the kernel's end of a component's control socket.

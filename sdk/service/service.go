@@ -56,7 +56,18 @@ type Server struct {
 	// mu guards tokens.
 	mu     sync.Mutex
 	tokens map[string]*admission
+
+	mode os.FileMode // of the socket
 }
+
+// Option adds to a Server.
+type Option func(*settings)
+
+type settings struct{ allUsers bool }
+
+// ForAllUsers lets processes of other users connect, as far as the socket's folder lets them reach it. Each call still needs a token, and
+// must come from the process and the user that the token was given to.
+func ForAllUsers(on bool) Option { return func(s *settings) { s.allUsers = on } }
 
 // admission is one link token: who may call which service. Its context ends when the token is revoked.
 type admission struct {
@@ -68,12 +79,20 @@ type admission struct {
 }
 
 // New makes a server that will listen at path. Calls end at the latest with ctx. The owner's name stands in errors.
-func New(ctx context.Context, owner string, log hclog.Logger, path string) (*Server, error) {
+func New(ctx context.Context, owner string, log hclog.Logger, path string, opts ...Option) (*Server, error) {
 	if len(path) > maxPath {
 		return nil, ErrPath.New("socket path %s has %d bytes, %d are possible", path, len(path), maxPath)
 	}
-	s := &Server{owner: owner, log: log, ctx: ctx, path: path, tokens: map[string]*admission{}}
-	s.grpc = grpc.NewServer(append(handshake.ServerOptions(handshake.OfUser(os.Getuid())),
+	var set settings
+	for _, o := range opts {
+		o(&set)
+	}
+	s := &Server{owner: owner, log: log, ctx: ctx, path: path, tokens: map[string]*admission{}, mode: 0o600}
+	allow := handshake.OfUser(os.Getuid())
+	if set.allUsers {
+		s.mode, allow = 0o666, func(handshake.Peer) bool { return true }
+	}
+	s.grpc = grpc.NewServer(append(handshake.ServerOptions(allow),
 		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window),
 		grpc.ReadBufferSize(64<<10), grpc.WriteBufferSize(64<<10), grpc.SharedWriteBuffer(true),
 		grpc.ChainUnaryInterceptor(s.unary), grpc.ChainStreamInterceptor(s.stream),
@@ -99,7 +118,7 @@ func (s *Server) Start() error {
 	if err != nil {
 		return err
 	}
-	if err := os.Chmod(s.path, 0o600); err != nil {
+	if err := os.Chmod(s.path, s.mode); err != nil {
 		l.Close()
 		return err
 	}
