@@ -42,6 +42,16 @@ func (f *firstPassword) remove() (removed bool, err error) {
 	return err == nil, err
 }
 
+// passwordFile is where the first password is written: repository/data/initial-password, or where a link there leads, which the kernel has
+// made because a component can write in its own folder only.
+func passwordFile(repository string) string {
+	file := filepath.Join(repository, "data", initialPassword)
+	if target, err := os.Readlink(file); err == nil && !filepath.IsAbs(target) {
+		return filepath.Join(filepath.Dir(file), target)
+	}
+	return file
+}
+
 // writePrivate writes a file with mode 0600 whole or not at all, and waits until it is on disk.
 func writePrivate(path, content string) (err error) {
 	folder := filepath.Dir(path)

@@ -41,9 +41,9 @@ type Client struct {
 	mu        sync.Mutex // guards what follows
 	next      uint64
 	pending   map[uint64]chan answer // each with room for its one answer
-	processes map[int][]*Process // several where one was adopted that was known
-	gone      bool // the connection has ended
-	closed    bool // by Close
+	processes map[int][]*Process     // several where one was adopted that was known
+	gone      bool                   // the connection has ended
+	closed    bool                   // by Close
 }
 
 // answer is a reply with what came along.

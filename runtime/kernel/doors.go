@@ -26,7 +26,7 @@ func (k *Kernel) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	k.services, err = service.New(context.WithoutCancel(ctx), "kernel", k.log, filepath.Join(folder, "svc.sock"))
+	k.services, err = service.New(context.WithoutCancel(ctx), "kernel", k.log, filepath.Join(folder, "svc.sock"), service.ForAllUsers(k.confiner.users != nil))
 	return err
 }
 

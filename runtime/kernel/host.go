@@ -18,6 +18,7 @@ import (
 	"carbonado.dev/carbonado/runtime/reconcile"
 	"carbonado.dev/carbonado/runtime/runtimes"
 	"carbonado.dev/carbonado/runtime/supervisor"
+	"carbonado.dev/sdk/handshake"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 )
 
@@ -82,16 +83,40 @@ func (h *host) Launch(ctx context.Context, c *plan.Component, generation uint64)
 	if tz := os.Getenv("TZ"); tz != "" {
 		spec.Env["TZ"] = tz
 	}
+	runtimeFolder := ""
 	if d.Runtime.Java != nil {
 		java, err := h.runtimes.Java(ctx, d.Name, d.Runtime.Java)
 		if err != nil {
 			return nil, err
 		}
 		spec.Env[runtimes.JavaEnv] = java.Path
+		runtimeFolder = filepath.Dir(filepath.Dir(java.Path))
+		if real, err := filepath.EvalSymlinks(java.Path); err == nil {
+			runtimeFolder = filepath.Dir(filepath.Dir(real))
+		}
+	}
+	confine := func() error {
+		var err error
+		spec.Cage, spec.Confinement, err = h.k.confiner.cage(p, digest, runtimeFolder, h.k.reconciler.Plan(), h.k.config.Server.Privileges)
+		return err
+	}
+	if err := confine(); err != nil {
+		return nil, err
 	}
 	inst, err := h.k.supervisor.Start(ctx, spec)
 	if err != nil {
 		return nil, err
+	}
+	if spec.Cage.UID != 0 && inst.Protocol() < handshake.ProtocolUsers {
+		inst.Kill(ctx, component.ResultReplaced)
+		h.k.confiner.share(digest)
+		h.k.log.Warn("a component runs as the server's user", "component", d.Name, "why", oldSDK)
+		if err := confine(); err != nil {
+			return nil, err
+		}
+		if inst, err = h.k.supervisor.Start(ctx, spec); err != nil {
+			return nil, err
+		}
 	}
 	h.mu.Lock()
 	h.instances[d.Name] = inst
@@ -178,7 +203,7 @@ func (h *host) Configuration(c *plan.Component, p reconcile.Process) (*controlv1
 	}
 	for _, s := range d.Shares {
 		folder := filepath.Join(h.dataFolder(d.Name), s.Name)
-		if err := os.MkdirAll(folder, 0o700); err != nil {
+		if err := os.MkdirAll(folder, 0o700); err != nil { // made by the confiner where users are given
 			return nil, fmt.Errorf("share %s of %s: %w", s.Name, d.Name, err)
 		}
 		req.Shares[d.Name+"/"+s.Name] = folder

@@ -109,6 +109,7 @@ type Kernel struct {
 	deployer    *deploy.Service
 	services    *service.Server
 	host        *host
+	confiner    *confiner
 	events      *events
 	routes      *routes
 	auth        *authenticators
@@ -190,7 +191,10 @@ func (k *Kernel) open(ctx context.Context) error {
 		return err
 	}
 	repository := filepath.Join(k.home, "repository")
-	if k.supervisor, err = supervisor.New(supervisor.Config{Guardian: k.guardian, RunFolder: filepath.Join(repository, "run"), Log: k.logs.root, Digests: k.catalog.Digests()}); err != nil {
+	if k.confiner, err = newConfiner(k.home, k.config.Server.Privileges); err != nil {
+		return err
+	}
+	if k.supervisor, err = supervisor.New(supervisor.Config{Guardian: k.guardian, RunFolder: filepath.Join(repository, "run"), Log: k.logs.root, Digests: k.catalog.Digests(), OwnUsers: k.confiner.users != nil}); err != nil {
 		return err
 	}
 	k.registry = registry.New()
@@ -423,6 +427,7 @@ func (k *Kernel) close() {
 	}
 	if k.reconciler != nil {
 		k.reconciler.Shutdown(ctx)
+		k.confiner.tidy(k.reconciler.Plan())
 	}
 	if k.services != nil {
 		k.services.Stop()

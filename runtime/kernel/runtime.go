@@ -93,7 +93,7 @@ func (k *Kernel) Component(_ context.Context, name string) (admin.Component, err
 		Limits: []component.Measure{}, Confinement: []component.Measure{},
 	}
 	if i := k.host.instance(name); i != nil && v.Pid > 0 {
-		detail.Limits = i.Limits()
+		detail.Limits, detail.Confinement = i.Limits(), i.Confinement()
 	}
 	if v.Last.Kind != component.ResultNone {
 		detail.LastResult = v.Last.String()

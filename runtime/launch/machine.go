@@ -3,6 +3,7 @@ package launch
 import (
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,8 @@ import (
 type Machine struct {
 	// Root: the server runs as root, and may give users of their own.
 	Root bool
+	// NoUser says why root can't give users of its own: it lacks the powers in a container.
+	NoUser string
 	// Landlock is the version of its interface; 0 is none, for the reason NoLandlock.
 	Landlock   int
 	NoLandlock string
@@ -23,6 +26,9 @@ type Machine struct {
 // Look finds out. It takes a few milliseconds: a network namespace is made and let go.
 func Look() Machine {
 	m := Machine{Root: os.Geteuid() == 0}
+	if m.Root {
+		m.NoUser = lacking()
+	}
 	var err error
 	if m.Landlock, err = landlockVersion(); err != nil {
 		m.NoLandlock = err.Error()
@@ -38,6 +44,32 @@ func Look() Machine {
 		f.Close()
 	}
 	return m
+}
+
+// powers are the capabilities that giving users takes.
+var powers = map[string]uint{
+	"CAP_CHOWN": unix.CAP_CHOWN, "CAP_DAC_OVERRIDE": unix.CAP_DAC_OVERRIDE, "CAP_FOWNER": unix.CAP_FOWNER, "CAP_KILL": unix.CAP_KILL,
+	"CAP_SETGID": unix.CAP_SETGID, "CAP_SETUID": unix.CAP_SETUID,
+}
+
+// lacking names the powers that this process would need and has not.
+func lacking() string {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var have [2]unix.CapUserData
+	if err := unix.Capget(&header, &have[0]); err != nil {
+		return "capabilities: " + err.Error()
+	}
+	var missing []string
+	for name, bit := range powers {
+		if have[0].Effective&(1<<bit) == 0 {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return ""
+	}
+	slices.Sort(missing)
+	return "root lacks " + strings.Join(missing, ", ") + " here"
 }
 
 // Scopes tells whether this Landlock keeps signals and abstract sockets within a process's own domain; TCP whether it knows TCP.

@@ -21,6 +21,8 @@ type Subject struct {
 	Privileges []string
 	// Home is the installation; Package, Data and Repository are its folders, absolute.
 	Home, Package, Data, Repository string
+	// Runtime is the folder of a language's runtime that it needs, wherever that was installed; empty if it needs none.
+	Runtime string
 	// Shares are the folders of others that it uses.
 	Shares []Share
 	// User is the number of its own user and group; 0 is none, for the reason NoUser. Groups are the providers' whose shares it uses.
@@ -100,6 +102,9 @@ func rules(s Subject, asked map[component.PrivilegeKind][]string) []launch.Rule 
 	out = append(out,
 		launch.Rule{Path: s.Package, Access: launch.Read | launch.Execute},
 		launch.Rule{Path: s.Data, Access: launch.Read | launch.Write})
+	if s.Runtime != "" {
+		out = append(out, around(launch.Rule{Path: s.Runtime, Access: launch.Read | launch.Execute}, s.Home)...)
+	}
 	for _, share := range s.Shares {
 		r := launch.Rule{Path: share.Path, Access: launch.Read}
 		if share.Write {

@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,7 +27,9 @@ const (
 	socketNameMost = len("/plugin4294967295")
 	// attemptMost is the longest name of an attempt's folder, for deciding where attempts live: generations beyond six digits
 	// are far away.
-	attemptMost = 1 + nameMost + 1 + 6
+	attemptMost = 1 + nameMost + 1 + 6 + 1 + 2*secretBytes
+	// secretBytes make the name of an attempt's folder one that can't be guessed, where other users must be able to enter it.
+	secretBytes = 4
 )
 
 // attempts makes the folders of attempts.
@@ -112,9 +116,15 @@ func ownFolder(path string) bool {
 	return ok && int(st.Uid) == os.Geteuid()
 }
 
-// add makes the folder of one attempt, 0700, with a folder for temporary files in it.
-func (a attempts) add(name string, generation uint64) (string, error) {
+// add makes the folder of one attempt, 0700, with a folder for temporary files in it. For a process that is a user of its own the folder
+// is that user's, 0711, and its name can't be guessed: other components must reach the socket in it that they are told.
+func (a attempts) add(name string, generation uint64, uid int) (string, error) {
 	folder := filepath.Join(a.root, fmt.Sprintf("%.*s-%d", nameMost, name, generation))
+	if uid != 0 {
+		secret := make([]byte, secretBytes)
+		_, _ = rand.Read(secret) // never fails (crypto/rand)
+		folder += "-" + hex.EncodeToString(secret)
+	}
 	if n := len(folder) + socketNameMost; n > socketPathMost {
 		return "", ErrFolder.New("the path of a socket in %s has %d bytes, %d are possible", folder, n, socketPathMost)
 	}
@@ -124,6 +134,9 @@ func (a attempts) add(name string, generation uint64) (string, error) {
 	}
 	if err == nil {
 		err = os.Mkdir(filepath.Join(folder, "tmp"), 0o700)
+	}
+	if err == nil && uid != 0 {
+		err = errors.Join(os.Chmod(folder, 0o711), os.Lchown(filepath.Join(folder, "tmp"), uid, uid), os.Lchown(folder, uid, uid))
 	}
 	if err != nil {
 		return "", ErrFolder.Wrap(err, "run folder of %s", name)

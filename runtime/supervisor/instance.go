@@ -11,6 +11,7 @@ import (
 
 	"carbonado.dev/carbonado/runtime/component"
 	"carbonado.dev/carbonado/runtime/guardian"
+	"carbonado.dev/carbonado/runtime/launch"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 
 	"github.com/hashicorp/go-plugin"
@@ -37,6 +38,7 @@ type Instance struct {
 	output    *output
 	conn      *grpc.ClientConn // set before Start returns
 	started   time.Time
+	protocol  int
 
 	done chan struct{}
 	exit Exit // written before done is closed
@@ -58,7 +60,25 @@ func (i *Instance) Digest() string { return i.spec.Digest }
 func (i *Instance) PID() int { return i.process.p.PID }
 
 // UID is the user that the process runs as.
-func (i *Instance) UID() int { return os.Geteuid() }
+func (i *Instance) UID() int {
+	if i.ownUser() {
+		return i.spec.Cage.UID
+	}
+	return os.Geteuid()
+}
+
+// Protocol is the version of the control protocol that both sides speak; 0 is not known.
+func (i *Instance) Protocol() int { return i.protocol }
+
+// Confinement is what Spec.Confinement said at the start.
+func (i *Instance) Confinement() []component.Measure { return i.spec.Confinement }
+
+// cage is the spec's, with the attempt's own folder.
+func (i *Instance) cage() launch.Cage {
+	c := i.spec.Cage
+	c.Rules = append(slices.Clone(c.Rules), launch.Rule{Path: i.runFolder, Access: launch.Read | launch.Write})
+	return c
+}
 
 // StartedAt is the moment of the fork.
 func (i *Instance) StartedAt() time.Time { return i.started }

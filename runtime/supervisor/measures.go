@@ -53,7 +53,7 @@ func (i *Instance) Limits() []component.Measure {
 }
 
 // ownUser tells whether the process runs as a user that no other component has.
-func (i *Instance) ownUser() bool { return false }
+func (i *Instance) ownUser() bool { return i.spec.Cage.UID != 0 }
 
 // size prints bytes as a person writes them.
 func size(n uint64) string {

@@ -104,6 +104,7 @@ func (s *Supervisor) Attach(ctx context.Context, p *guardian.Process) (*Instance
 	if err := s.verifyRunning(p, r.Spec); err != nil {
 		return i, nil, err
 	}
+	s.work.Go(func() { s.guard(i) })
 	answer, err := i.Component().TakeOver(ctx, &controlv1.TakeOverRequest{}, grpc.WaitForReady(true))
 	switch {
 	case status.Code(err) == codes.Unimplemented:

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"time"
 
+	"carbonado.dev/carbonado/runtime/component"
 	"carbonado.dev/carbonado/runtime/launch"
 )
 
@@ -51,6 +52,11 @@ type Spec struct {
 
 	// StartTimeout from fork to the control connection; 0 is DefaultStartTimeout.
 	StartTimeout time.Duration
+
+	// Cage is what the process can get at beside its run folder, and Confinement the same in words, for those who ask. The data folder must
+	// be the cage's user's.
+	Cage        launch.Cage
+	Confinement []component.Measure
 
 	// Limits overrides what the supervisor derives from MemoryLimit, Files and Nice. Zero fields are derived.
 	Limits launch.Limits

@@ -57,6 +57,10 @@ type Config struct {
 	// RunFolder is repository/run. Attempts get folders of their own below it, or below a folder that it names where its path is
 	// too long for Unix sockets.
 	RunFolder string
+	// Protocols are the versions of the control protocol that this kernel speaks; nil is all that there are.
+	Protocols []int
+	// OwnUsers: components may be users of their own (Spec.Cage), who must be able to pass through the run folder.
+	OwnUsers bool
 	// Digests remembers the digests of executables; nil is a memory of its own.
 	Digests *digest.Cache
 	// Inherited: processes of an earlier kernel run. Their run folders stay until Tidy.
@@ -89,6 +93,14 @@ func New(c Config) (*Supervisor, error) {
 	a, err := newAttempts(c.RunFolder, c.Inherited)
 	if err != nil {
 		return nil, err
+	}
+	if c.OwnUsers {
+		if err := os.Chmod(a.root, 0o711); err != nil {
+			return nil, ErrFolder.Wrap(err, "run folder")
+		}
+	}
+	if c.Protocols == nil {
+		c.Protocols = []int{handshake.ProtocolVersion, handshake.ProtocolUsers}
 	}
 	if c.Digests == nil {
 		c.Digests = &digest.Cache{}
@@ -158,7 +170,7 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	folder, err := s.attempts.add(spec.Name, spec.Generation)
+	folder, err := s.attempts.add(spec.Name, spec.Generation, spec.Cage.UID)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +219,7 @@ func (s *Supervisor) shake(ctx context.Context, i *Instance, executable *os.File
 		r.err = errors.Join(ctx.Err(), r.err)
 	}
 	if r.err == nil {
-		i.conn = r.connection.Conn
+		i.conn, i.protocol = r.connection.Conn, client.NegotiatedVersion()
 		r.err = i.Ping(ctx) // the first call: peer credentials are checked here
 	}
 	if r.err == nil {
@@ -324,10 +336,10 @@ func (s *Supervisor) collect(i *Instance, client *plugin.Client) {
 // client makes go-plugin's side of one attempt; it can't be used twice.
 func (s *Supervisor) client(i *Instance, executable *os.File) *plugin.Client {
 	i.process = newProcess(i.spec.Name, i.runFolder, i.output, nil)
-	uid := os.Geteuid()
+	uid := i.UID()
 	return plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  handshake.Config(),
-		Plugins:          handshake.Plugins(nil),
+		VersionedPlugins: handshake.Versions(nil, s.conf.Protocols...),
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		// Never Managed, AutoMTLS, Reattach or SecureConfig: we collect ourselves, check peers by the system's word, and hash what is executed.
 		SkipHostEnv:         true,
@@ -362,7 +374,7 @@ func (i *Instance) order(handshakeEnv []string) guardian.Order {
 	for n, l := range i.spec.Listeners {
 		keys[n] = l.Key
 	}
-	return guardian.Order{Name: i.spec.Name, Env: env, Dir: i.spec.DataFolder, Listeners: keys, Limits: i.spec.Limits}
+	return guardian.Order{Name: i.spec.Name, Env: env, Dir: i.spec.DataFolder, Listeners: keys, Limits: i.spec.Limits, Cage: i.cage()}
 }
 
 // dispense starts the process, and returns its connection.
@@ -474,6 +486,11 @@ func (s *Supervisor) ShortFolder(name string) (string, error) {
 	folder := filepath.Join(s.attempts.root, name)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return "", ErrFolder.Wrap(err, "run folder of %s", name)
+	}
+	if s.conf.OwnUsers { // components call what is served there
+		if err := os.Chmod(folder, 0o711); err != nil {
+			return "", ErrFolder.Wrap(err, "run folder of %s", name)
+		}
 	}
 	return folder, nil
 }

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -70,7 +71,7 @@ func (s *Supervisor) guard(i *Instance) {
 	if i.spec.Watchdog < 0 {
 		return
 	}
-	silent, bites := watchdog(i.done, i.spec.Watchdog, i.Ping)
+	silent, bites := watchdog(i.done, cmp.Or(i.spec.Watchdog, DefaultWatchdog), i.Ping)
 	if !bites {
 		return
 	}
