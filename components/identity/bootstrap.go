@@ -15,6 +15,8 @@ const initialPassword = "initial-password"
 type firstPassword struct {
 	given string
 	file  string
+	// own is where the file lies if this process can't write beside its own folder.
+	own string
 	// written is true once a password was made and written to file.
 	written bool
 }
@@ -26,7 +28,11 @@ func (f *firstPassword) take() (string, error) {
 	}
 	// 26 letters and digits, 130 bits; rand.Text leaves out what people mix up.
 	secret := rand.Text()
-	if err := writePrivate(f.file, secret+"\n"); err != nil {
+	err := writePrivate(f.file, secret+"\n")
+	if errors.Is(err, os.ErrPermission) && f.own != "" { // confined to its own folder: the kernel shows the file at its place
+		err = writePrivate(f.own, secret+"\n")
+	}
+	if err != nil {
 		return "", fmt.Errorf("the first password cannot be written: %w", err)
 	}
 	f.written = true
@@ -35,21 +41,18 @@ func (f *firstPassword) take() (string, error) {
 
 // remove ends the file's life. A missing file is no error.
 func (f *firstPassword) remove() (removed bool, err error) {
-	err = os.Remove(f.file)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+	for _, file := range []string{f.own, f.file} {
+		err := os.Remove(file)
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, os.ErrNotExist):
+		case errors.Is(err, os.ErrPermission) && f.own != "": // the kernel's link, which goes with the file
+		default:
+			return false, err
+		}
 	}
-	return err == nil, err
-}
-
-// passwordFile is where the first password is written: repository/data/initial-password, or where a link there leads, which the kernel has
-// made because a component can write in its own folder only.
-func passwordFile(repository string) string {
-	file := filepath.Join(repository, "data", initialPassword)
-	if target, err := os.Readlink(file); err == nil && !filepath.IsAbs(target) {
-		return filepath.Join(filepath.Dir(file), target)
-	}
-	return file
+	return false, nil
 }
 
 // writePrivate writes a file with mode 0600 whole or not at all, and waits until it is on disk.

@@ -33,7 +33,7 @@ func Start(c *component.C) error {
 	s := &service{
 		log:   c.Log(),
 		path:  filepath.Join(c.DataFolder(), "identity.db"),
-		first: firstPassword{given: config.AdminPassword, file: passwordFile(c.RepositoryFolder())},
+		first: firstPassword{given: config.AdminPassword, file: filepath.Join(c.RepositoryFolder(), "data", initialPassword), own: filepath.Join(c.DataFolder(), initialPassword)},
 	}
 	c.Manage(s)
 	analyticsv1.RegisterAuthenticatorServer(c, &authenticator{service: s})

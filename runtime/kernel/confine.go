@@ -1,11 +1,13 @@
 package kernel
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"carbonado.dev/carbonado/runtime/catalog"
 	"carbonado.dev/carbonado/runtime/component"
@@ -18,6 +20,9 @@ import (
 // oldSDK is why a component is no user of its own although users are given.
 const oldSDK = "its SDK lets in its own user alone; build it with the present one"
 
+// showEvery is how long a link to a component's own file may lead nowhere.
+const showEvery = 2 * time.Second
+
 // confiner decides what each component's process can get at.
 type confiner struct {
 	home    string
@@ -25,13 +30,15 @@ type confiner struct {
 	users   *users // nil where components are no users of their own, for the reason noUser
 	noUser  string
 
-	mu     sync.Mutex      // guards shared
+	mu      sync.Mutex    // guards shared
+	changed chan struct{} // a component has changed its state
+
 	shared map[string]bool // digests of executables that must run as the server's user
 }
 
 // newConfiner looks at the machine and makes the installation passable for users of their own, where they are to be had.
 func newConfiner(home string, p config.Privileges) (*confiner, error) {
-	c := &confiner{home: home, machine: launch.Look(), shared: map[string]bool{}}
+	c := &confiner{home: home, machine: launch.Look(), changed: make(chan struct{}, 1), shared: map[string]bool{}}
 	switch closed := closedTo(home); {
 	case !c.machine.Root:
 		c.noUser = "the server does not run as root"
@@ -139,7 +146,7 @@ func (c *confiner) own(d *component.Descriptor, user int) error {
 		return errOwn.Wrap(err, "%s", folder)
 	}
 	for _, name := range links(d) {
-		if err := link(folder, name, user, group); err != nil {
+		if err := adopt(folder, name, user, group); err != nil {
 			return err
 		}
 	}
@@ -189,16 +196,41 @@ func links(d *component.Descriptor) []string {
 	return out
 }
 
-// tidy removes the links that lead nowhere any more.
-func (c *confiner) tidy(p *plan.Plan) {
+// show makes the links of all components lead to their files, as far as there are any, and removes those that lead nowhere. It must not
+// change what a person put there.
+func (c *confiner) show(p *plan.Plan) {
 	if p == nil {
 		return
 	}
 	for i := range p.Components {
 		if pkg := p.Components[i].Package; pkg != nil && pkg.Descriptor != nil {
 			for _, name := range links(pkg.Descriptor) {
-				unlink(filepath.Join(c.home, "repository", "data", pkg.Descriptor.Name), name)
+				show(filepath.Join(c.home, "repository", "data", pkg.Descriptor.Name), name)
 			}
+		}
+	}
+}
+
+// look lets keepShowing look at once. It doesn't wait.
+func (c *confiner) look() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// keepShowing repeats show until ctx ends.
+func (c *confiner) keepShowing(ctx context.Context, current func() *plan.Plan) {
+	tick := time.NewTicker(showEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			c.show(current())
+		case <-c.changed:
+			c.show(current())
 		}
 	}
 }

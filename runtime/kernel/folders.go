@@ -147,39 +147,34 @@ func passable(folders ...string) error {
 	return nil
 }
 
-// link shows a component's own file at repository/data/NAME: a link into its data folder, which alone it can write. A file that lies
-// there from before is moved into the folder.
-func link(data, name string, uid, gid int) error {
-	at, target := filepath.Join(filepath.Dir(data), name), filepath.Join(filepath.Base(data), name)
+// adopt moves a file that an unconfined component left at repository/data/NAME into the component's folder, which alone it can write now.
+func adopt(data, name string, uid, gid int) error {
+	at, moved := filepath.Join(filepath.Dir(data), name), filepath.Join(data, name)
 	info, err := os.Lstat(at)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return errOwn.Wrap(err, "%s", at)
-	case info.Mode().IsRegular():
-		moved := filepath.Join(data, name)
-		if err := errors.Join(os.Rename(at, moved), os.Lchown(moved, uid, gid)); err != nil {
-			return errOwn.Wrap(err, "%s", at)
-		}
-	case info.Mode()&fs.ModeSymlink != 0:
+	if err != nil || !info.Mode().IsRegular() {
 		return nil
-	default:
-		return errOwn.New("%s is neither a file nor a link", at)
 	}
-	if err := os.Symlink(target, at); err != nil {
+	if err := os.Rename(at, moved); err != nil {
 		return errOwn.Wrap(err, "%s", at)
+	}
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	if err := os.Lchown(moved, uid, gid); err != nil {
+		return errOwn.Wrap(err, "%s", moved)
 	}
 	return nil
 }
 
-// unlink removes a link that leads nowhere any more.
-func unlink(data, name string) {
-	at := filepath.Join(filepath.Dir(data), name)
-	info, err := os.Lstat(at)
-	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
-		return
-	}
-	if _, err := os.Stat(at); errors.Is(err, fs.ErrNotExist) {
-		os.Remove(at)
+// show makes repository/data/NAME a link to a component's own file while that exists.
+func show(data, name string) {
+	at, own := filepath.Join(filepath.Dir(data), name), filepath.Join(data, name)
+	_, err := os.Lstat(own)
+	link, lerr := os.Lstat(at)
+	switch {
+	case err == nil && errors.Is(lerr, fs.ErrNotExist):
+		_ = os.Symlink(filepath.Join(filepath.Base(data), name), at) // tried again soon
+	case errors.Is(err, fs.ErrNotExist) && lerr == nil && link.Mode()&fs.ModeSymlink != 0:
+		_ = os.Remove(at)
 	}
 }

@@ -153,6 +153,7 @@ func Run(o Options) int {
 	}
 	defer k.close()
 	go idle.Watch(ctx)
+	go k.confiner.keepShowing(ctx, k.reconciler.Plan)
 	k.announce(ctx)
 	<-ctx.Done()
 	k.setState("STOPPING")
@@ -369,6 +370,7 @@ func nextRun(path string) (uint64, error) {
 // notify passes the reconciler's events on: to history, to watchers, to hot deployment and the gateway.
 func (k *Kernel) notify(ev reconcile.Event) {
 	if t := ev.Transition; t != nil {
+		k.confiner.look()
 		k.history.record(ev.Component, *t)
 		level := hclog.Info
 		if t.Cause != nil && t.To != t.From {
@@ -427,7 +429,7 @@ func (k *Kernel) close() {
 	}
 	if k.reconciler != nil {
 		k.reconciler.Shutdown(ctx)
-		k.confiner.tidy(k.reconciler.Plan())
+		k.confiner.show(k.reconciler.Plan())
 	}
 	if k.services != nil {
 		k.services.Stop()

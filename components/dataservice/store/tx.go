@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -341,6 +343,25 @@ func (s *Store) openSegment(path string) (*segment.Reader, error) {
 	return segment.Open(f)
 }
 
+// takeCopy replaces a staged file by a copy that is this process's own, on disk; where the file system can, they share their blocks.
+func takeCopy(path string) (own string, err error) {
+	from, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer from.Close()
+	own = path + ".own"
+	to, err := os.OpenFile(own, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o440)
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(to, from) // copy_file_range
+	if err = errors.Join(err, to.Sync(), to.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(own))
+	}
+	return own, os.Remove(path)
+}
+
 // moveStaged makes a staged file a segment as it is.
 func (s *Store) moveStaged(t *table, path string, info segment.Info) (*segFile, error) {
 	f, err := s.opts.FS.Open(path)
@@ -350,8 +371,13 @@ func (s *Store) moveStaged(t *table, path string, info segment.Info) (*segFile, 
 	if err := errors.Join(f.Datasync(), f.Close()); err != nil {
 		return nil, err
 	}
-	// Nobody may write into it any more, not even who staged it.
-	if err := os.Chmod(path, 0o440); err != nil {
+	// Nobody may write into it any more, not even who staged it: a file of another user's is copied, because its owner could.
+	if err := os.Chmod(path, 0o440); errors.Is(err, fs.ErrPermission) {
+		path, err = takeCopy(path)
+		if err != nil {
+			return nil, err
+		}
+	} else if err != nil {
 		return nil, err
 	}
 	id, rel := s.newSegment(t)

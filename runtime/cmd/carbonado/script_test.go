@@ -32,6 +32,7 @@ import (
 //	nothingleft          no process of the installation lives within five seconds
 //	eventually CMD …     runs a command until it succeeds; `eventually -match REGEXP CMD …` until its output matches
 //	freeze NAME          SIGSTOP to a component's process
+//	pid NAME             sets PID to the number of a component's process
 //	ended FILE           waits until the process whose number is the file's last word has ended
 //	count TABLE N        waits until a query counts N rows
 func TestScripts(t *testing.T) {
@@ -41,7 +42,7 @@ func TestScripts(t *testing.T) {
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server": cmdServer, "serverfails": cmdServerFails, "stopserver": cmdStopServer, "kill9": cmdKill9,
-			"nothingleft": cmdNothingLeft, "eventually": cmdEventually, "freeze": cmdFreeze, "ended": cmdEnded,
+			"nothingleft": cmdNothingLeft, "eventually": cmdEventually, "freeze": cmdFreeze, "pid": cmdPID, "ended": cmdEnded,
 			"carbonado": cmdCarbonado,
 		},
 	})
@@ -83,6 +84,12 @@ func setup(env *testscript.Env) error {
 	}
 	if _, err := os.Stat(filepath.Join(root, "plugins", ".installed")); err != nil {
 		return fmt.Errorf("the scripts need what `make build` builds: %w", err)
+	}
+	// Components are users of their own, who must be able to enter it.
+	for _, dir := range []string{filepath.Dir(env.WorkDir), env.WorkDir} {
+		if err := os.Chmod(dir, 0o711); err != nil {
+			return err
+		}
 	}
 	home := filepath.Join(env.WorkDir, "home")
 	if out, err := exec.Command(filepath.Join(root, "tools", "install.sh"), home).CombinedOutput(); err != nil {
@@ -275,6 +282,12 @@ func cmdFreeze(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no process of %s", args[0])
 	}
 	ts.Check(syscall.Kill(l.pids[args[0]], syscall.SIGSTOP))
+}
+
+func cmdPID(ts *testscript.TestScript, neg bool, args []string) {
+	l := labOf(ts)
+	l.remember(ts)
+	ts.Setenv("PID", strconv.Itoa(l.pids[args[0]]))
 }
 
 // cmdEnded waits until the process whose number is the last word of a file is no more.
