@@ -60,7 +60,7 @@ func ParsePrivilege(text string) (Privilege, error) {
 		}
 		return p, nil
 	}
-	return p, fmt.Errorf("no privilege is called %q", kind)
+	return p, fmt.Errorf("no privilege is called %q: there are tls.server, net.connect, net.listen, repository.read:PATH, repository.link:data/NAME, files.read:/PATH and files.write:/PATH", kind)
 }
 
 func (p Privilege) String() string {

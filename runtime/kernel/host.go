@@ -90,10 +90,7 @@ func (h *host) Launch(ctx context.Context, c *plan.Component, generation uint64)
 			return nil, err
 		}
 		spec.Env[runtimes.JavaEnv] = java.Path
-		runtimeFolder = filepath.Dir(filepath.Dir(java.Path))
-		if real, err := filepath.EvalSymlinks(java.Path); err == nil {
-			runtimeFolder = filepath.Dir(filepath.Dir(real))
-		}
+		runtimeFolder = javaHome(java.Path)
 	}
 	confine := func() error {
 		var err error
@@ -122,6 +119,19 @@ func (h *host) Launch(ctx context.Context, c *plan.Component, generation uint64)
 	h.instances[d.Name] = inst
 	h.mu.Unlock()
 	return inst, nil
+}
+
+// javaHome is the folder of the Java whose program that is, by the file `release` that each has; empty if it can't be told.
+func javaHome(program string) string {
+	real, err := filepath.EvalSymlinks(program)
+	if err != nil {
+		return ""
+	}
+	home := filepath.Dir(filepath.Dir(real))
+	if _, err := os.Stat(filepath.Join(home, "release")); err != nil {
+		return ""
+	}
+	return home
 }
 
 // instance is the newest process of a component, dead or alive; nil if there was none.

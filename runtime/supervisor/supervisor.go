@@ -368,6 +368,11 @@ func (i *Instance) order(handshakeEnv []string) guardian.Order {
 		if strings.HasPrefix(e, plugin.EnvUnixSocketDir+"=") { // its own folder is one level too deep for long paths
 			e = plugin.EnvUnixSocketDir + "=" + i.runFolder
 		}
+		if list, ok := strings.CutPrefix(e, "PLUGIN_PROTOCOL_VERSIONS="); ok { // go-plugin takes them from a map
+			versions := strings.Split(list, ",")
+			slices.Sort(versions)
+			e = "PLUGIN_PROTOCOL_VERSIONS=" + strings.Join(versions, ",")
+		}
 		env = append(env, e)
 	}
 	keys := make([]string, len(i.spec.Listeners))

@@ -71,7 +71,7 @@ func TestEnvironmentIsTheListAndNothingElse(t *testing.T) {
 	i := b.start(spec)
 	want := map[string]string{
 		"CARBONADO_COMPONENT": handshake.Config().MagicCookieValue, "PLUGIN_MIN_PORT": "10000", "PLUGIN_MAX_PORT": "25000",
-		"PLUGIN_PROTOCOL_VERSIONS": "1", "PLUGIN_UNIX_SOCKET_DIR": i.RunFolder(),
+		"PLUGIN_PROTOCOL_VERSIONS": "1,2", "PLUGIN_UNIX_SOCKET_DIR": i.RunFolder(),
 		"GOGC": "50", "GOMEMLIMIT": "83886080", "TZ": "Asia/Colombo", "LANG": "C.UTF-8", "TMPDIR": i.RunFolder() + "/tmp",
 		"CARBONADO_PACKAGE": spec.PackageFolder,
 	}
