@@ -30,8 +30,8 @@ type Pin struct {
 	Damaged bool `json:"damaged,omitempty"`
 }
 
-// holds tells whether the pin keeps the component from its best package.
-func (p Pin) holds(best *Package) bool {
+// Holds tells whether the pin keeps the component from its best package.
+func (p Pin) Holds(best *Package) bool {
 	switch {
 	case newer(best.Version, p.Over):
 		return false
@@ -88,7 +88,7 @@ func ChoosePinned(packages []*Package, pins Pins) []*Package {
 	out := Choose(packages)
 	for i, best := range out {
 		pin, ok := pins[best.Name]
-		if !ok || !pin.holds(best) {
+		if !ok || !pin.Holds(best) {
 			continue
 		}
 		for _, p := range packages {

@@ -25,16 +25,25 @@ type verb struct {
 	verb, summary, component, version string
 }
 
-// verbs reads the component.yaml of every installed package, the highest version of each; packages that can't be read add nothing.
+// verbs reads the component.yaml of every installed package, of each the version that would run; packages that can't be read add nothing.
 func (a *app) verbs() []verb {
 	cat := catalog.At(a.Home)
 	names, err := cat.Names()
 	if err != nil {
 		return nil
 	}
+	pins, err := catalog.ReadPins(a.Home)
+	if err != nil {
+		return nil
+	}
 	var out []verb
 	for _, name := range names {
 		version := highest(filepath.Join(a.Home, "plugins", name))
+		if pin, ok := pins[name]; ok {
+			if best, err := cat.Get(name, version); err == nil && pin.Holds(best) {
+				version = pin.Version
+			}
+		}
 		file := filepath.Join(a.Home, "plugins", name, version, "component.yaml")
 		data, err := os.ReadFile(file)
 		if err != nil {

@@ -148,15 +148,15 @@ func (u *unit) renewed() bool {
 	return u.planned != nil && u.planned.Runs && u.running != nil && !same(u.running, u.planned)
 }
 
-// report keeps what became of a replacement, and tells it.
-func (u *unit) report(r Replacement) {
+// note keeps what became of a replacement; the function that it gives tells it. Called under mu.
+func (u *unit) note(r Replacement) (tell func()) {
 	r.At = time.Now()
-	u.mu.Lock()
 	u.history.Count++
 	u.history.Last = &r
-	u.mu.Unlock()
-	u.r.Notify(Event{Component: u.name, Replaced: &r, Cause: r.Cause})
-	u.r.touch()
+	return func() {
+		u.r.Notify(Event{Component: u.name, Replaced: &r, Cause: r.Cause})
+		u.r.touch()
+	}
 }
 
 // tellAll waits until every consumer has heard of the registry's changes so far, or for tellDeadline.

@@ -67,9 +67,13 @@ func (u *unit) replace(ctx context.Context, reason, actor string) {
 		s.abandon(ctx, err)
 	}
 	u.mu.Lock()
-	u.next = nil
+	u.next, u.exchanging = nil, false
+	told := func() {}
+	if err != nil {
+		told = u.note(s.result)
+	}
 	u.mu.Unlock()
-	u.report(s.result)
+	told()
 }
 
 func (s *succession) move(to component.State, reason string, c *component.Cause) {
@@ -125,6 +129,9 @@ func (s *succession) exchange(ctx context.Context) error {
 	u := s.u
 	defer mourn(&u.body, func() {})()
 	defer mourn(&s.body, func() {})()
+	u.mu.Lock()
+	u.exchanging = true
+	u.mu.Unlock()
 	u.r.Registry.Suspend(u.name, u.process.Generation())
 	u.r.tellAll(ctx)
 	// Should the successor end, the old one need not end its calls first: it serves again.
@@ -156,6 +163,8 @@ func (s *succession) takeOver(ctx context.Context) error {
 	u.body = s.body
 	u.mu.Lock()
 	u.gen, u.pid, u.live, u.links, u.running = s.gen, u.process.PID(), u.process, u.wiring, u.body.planned
+	u.next, u.exchanging = old.process, false
+	told := u.note(s.result)
 	u.history.failed, u.history.fallback = "", nil
 	if crashed {
 		u.crashes++
@@ -163,6 +172,7 @@ func (s *succession) takeOver(ctx context.Context) error {
 	u.mu.Unlock()
 	u.setCause(nil)
 	u.move(component.Active, s.reason+": it serves", s.actor, nil)
+	told()
 	s.gen = s.result.Old
 	s.bury(ctx, &old)
 	return nil

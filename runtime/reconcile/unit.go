@@ -62,11 +62,13 @@ type unit struct {
 	busy    bool // a step is under way
 	dirty   bool // a kick came that no step has seen
 	live    Process
-	next    Process // the one that is to replace live
+	next    Process // the one that is to replace live, or that was replaced and ends
 	history Replacements
-	running *plan.Component    // what the newest process that served, or tried to, was started from
-	links   *wiring            // of live, for those who look
-	cancel  context.CancelFunc // ends a start under way
+	// exchanging: live has let go or is about to, and another is to take over.
+	exchanging bool
+	running    *plan.Component    // what the newest process that served, or tried to, was started from
+	links      *wiring            // of live, for those who look
+	cancel     context.CancelFunc // ends a start under way
 }
 
 func (r *Reconciler) newUnit(c *plan.Component) *unit {

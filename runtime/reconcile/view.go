@@ -153,7 +153,7 @@ func (r *Reconciler) Owners() []deploy.Owner {
 	for _, u := range r.all() {
 		state, _ := u.machine.State()
 		u.mu.Lock()
-		planned, live, next, gen, c := u.planned, u.live, u.next, u.gen, u.cause
+		planned, live, exchanging, gen, c := u.planned, u.live, u.exchanging, u.gen, u.cause
 		u.mu.Unlock()
 		if planned == nil || len(planned.Package.Descriptor.Deploys) == 0 {
 			continue
@@ -162,7 +162,7 @@ func (r *Reconciler) Owners() []deploy.Owner {
 		for _, d := range planned.Package.Descriptor.Deploys {
 			o.Types = append(o.Types, deploy.Type{Type: d.Type, Directory: d.Directory, Suffix: d.Suffix})
 		}
-		if state == component.Active && live != nil && next == nil {
+		if state == component.Active && live != nil && !exchanging {
 			o.Client, o.Generation, o.Cause = live.Deployer(), gen, nil
 		} else if o.Cause == nil {
 			o.Cause = component.CauseOf(ErrStart.New("%s is %s", u.name, state)).Proto()
