@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -32,6 +33,7 @@ type Pool struct {
 	// mu guards the fields below.
 	mu     sync.Mutex
 	idle   []*process
+	alive  map[*process]bool
 	closed bool
 	// all counts processes that have not been reaped.
 	all sync.WaitGroup
@@ -44,15 +46,20 @@ func NewPool(executable, spill string) (*Pool, error) {
 	if err != nil {
 		return nil, statement.ErrEngine.Wrap(err, "the worker's executable")
 	}
-	return &Pool{exe: exe, spill: spill}, nil
+	return &Pool{exe: exe, spill: spill, alive: map[*process]bool{}}, nil
 }
 
-// Close ends the workers that rest, and waits for those that run statements until their sessions are closed.
+// Close ends all workers: those that rest in order, those that run a statement at once. It may be called once.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	p.closed = true
 	idle := p.idle
 	p.idle = nil
+	for w := range p.alive {
+		if !slices.Contains(idle, w) {
+			_ = w.cmd.Process.Kill() // it is reaped by its own goroutine
+		}
+	}
 	p.mu.Unlock()
 	for _, w := range idle {
 		w.timer.Stop()
@@ -60,6 +67,12 @@ func (p *Pool) Close() error {
 	}
 	p.all.Wait()
 	return p.exe.Close()
+}
+
+func (p *Pool) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
 }
 
 // Open makes a database in a worker that rests, or else in a new one.
@@ -178,10 +191,14 @@ func (p *Pool) start() (*process, error) {
 		conn.Close()
 		return nil, errors.Join(statement.ErrEngine.Wrap(err, "the worker did not start"), w.clean())
 	}
+	p.alive[w] = true
 	p.all.Add(1)
 	go func() {
 		defer p.all.Done()
 		w.err = errors.Join(w.cmd.Wait(), w.clean())
+		p.mu.Lock()
+		delete(p.alive, w)
+		p.mu.Unlock()
 		close(w.done)
 	}()
 	return w, nil

@@ -101,6 +101,9 @@ func (s *session) lost(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ended(ctx)
 	}
+	if s.pool.isClosed() {
+		return statement.ErrCancelled.New("the engine stops")
+	}
 	if s.w.err != nil {
 		return statement.ErrWorker.New("its process ended: %v", s.w.err)
 	}

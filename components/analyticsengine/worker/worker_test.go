@@ -304,6 +304,31 @@ func TestASinkThatFailsEndsTheQuery(t *testing.T) {
 	pid(t, db)
 }
 
+// TestCloseEndsRunningStatements: the component that stops doesn't wait for them.
+func TestCloseEndsRunningStatements(t *testing.T) {
+	p, err := NewPool(os.Args[0], "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := open(t, p, "")
+	ended := make(chan error, 1)
+	first := make(chan struct{})
+	go func() {
+		_, err := db.Query(context.Background(), text("endless"), 1<<40, &collect{first: first})
+		ended <- err
+	}()
+	<-first
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, statement.ErrCancelled) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := p.Open(t.Context(), statement.Limits{}); !errors.Is(err, statement.ErrCancelled) {
+		t.Errorf("a stopped engine opens a database: %v", err)
+	}
+}
+
 // TestNoWorkerOutlivesItsParent: the conversation's end is the worker's end, also while a statement runs.
 func TestNoWorkerOutlivesItsParent(t *testing.T) {
 	p, spill := newPool(t)
