@@ -197,6 +197,7 @@ func (s *Server) register() {
 	s.registerChanges()
 	s.registerUpdates()
 	s.registerPackages()
+	s.registerWatching()
 	s.registerEvents()
 	s.registerLogs()
 	s.mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {

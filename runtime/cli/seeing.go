@@ -258,7 +258,7 @@ func (a *app) explainOffline(ctx context.Context, key string, args []string) ([]
 	if err != nil {
 		return nil, err
 	}
-	found, err := config.Explain(in.Config.Server, in.Components, key)
+	found, err := config.Explain(in.Config, in.Components, key)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,8 @@ type Options struct {
 
 // Config is the configuration of one node. It is not safe for concurrent use while components are read from it.
 type Config struct {
-	Server *Server
+	Server    *Server
+	Telemetry *Telemetry
 	// Notices are things that the operator should know and that stop nothing.
 	Notices []component.Cause
 
@@ -51,6 +52,9 @@ func Load(o Options) (*Config, error) {
 		return nil, err
 	}
 	c.Server, c.Notices = s, notices
+	if c.Telemetry, err = c.loadTelemetry(); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 

@@ -81,8 +81,8 @@ func (c *Component) Settings() []Setting {
 }
 
 // Explain gives the settings of a key and of all keys below it; an empty key means all.
-func Explain(s *Server, components map[string]*Component, key string) ([]Setting, error) {
-	all := s.Settings()
+func Explain(c *Config, components map[string]*Component, key string) ([]Setting, error) {
+	all := append(c.Server.Settings(), c.Telemetry.Settings()...)
 	for _, name := range slices.Sorted(maps.Keys(components)) {
 		all = append(all, components[name].Settings()...)
 	}

@@ -65,6 +65,12 @@ type Options struct {
 	Nodes Nodes
 	// API serves /api and below. It finds who asks by PrincipalFrom; the gateway has checked APIPermission. Nil serves none.
 	API http.Handler
+	// Metrics serves GET /metrics, to those who have APIPermission, or to everybody with OpenMetrics. Nil serves none.
+	Metrics     http.Handler
+	OpenMetrics bool
+	// Observe is told of each request that was answered: which route took it ("api", "signin", a component, or ""), the status, how long it
+	// took. It must not block. Nil means none.
+	Observe func(route string, status int, took time.Duration)
 	// Limits of what a visitor may take; zero fields are defaults.
 	Limits Limits
 	// Log takes refused sign-ins and broken routes; nil means none.

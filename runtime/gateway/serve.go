@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"carbonado.dev/sdk/component"
 	commonv1 "carbonado.dev/sdk/proto/carbonado/common/v1"
@@ -24,7 +25,13 @@ func (g *Gateway) As(p *commonv1.Principal) http.Handler {
 
 // serve answers a request and lets its sender hear the answer.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, d door) {
-	linger(w, r, func(w http.ResponseWriter, r *http.Request) { g.answer(w, r, d) })
+	if g.options.Observe == nil {
+		linger(w, r, func(w http.ResponseWriter, r *http.Request) { g.answer(w, r, d) })
+		return
+	}
+	began, seen := time.Now(), &observed{ResponseWriter: w, rc: http.NewResponseController(w)}
+	defer func() { g.options.Observe(g.routeName(r.URL.Path), seen.status, time.Since(began)) }()
+	linger(seen, r, func(w http.ResponseWriter, r *http.Request) { g.answer(w, r, d) })
 }
 
 // answer is the way of every request: path, transport, origin, who asks, permission, route.
@@ -34,7 +41,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, d door) {
 		return
 	}
 	p := r.URL.Path
-	own := below(p, apiPrefix) || p == signInPath || p == signOutPath
+	own := below(p, apiPrefix) || p == signInPath || p == signOutPath || p == metricsPath && g.options.Metrics != nil
 	route, found := g.routes.Load().find(p)
 	if d.scheme == "http" && (own || !found || !route.plain) {
 		g.redirect(w, r)
@@ -56,6 +63,8 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, d door) {
 		g.signIn(w, r)
 	case own && p == signOutPath:
 		g.signOut(w, r)
+	case own && p == metricsPath:
+		g.metrics(w, r, d)
 	case own:
 		g.api(w, r, d)
 	case found:

@@ -100,6 +100,7 @@ type Kernel struct {
 	history     *history
 	deployments *deployments
 	arguments   *arguments
+	metrics     *metrics
 	guardian    *guardian.Client
 	supervisor  *supervisor.Supervisor
 	packages    *packages
@@ -181,6 +182,7 @@ func (k *Kernel) open(ctx context.Context) error {
 	if err := k.openPackages(ctx); err != nil {
 		return err
 	}
+	k.metrics = newMetrics(k)
 	p, err := k.makePlan(ctx)
 	if err != nil {
 		return err
@@ -319,6 +321,7 @@ func (k *Kernel) read(ctx context.Context) error {
 
 // makePlan reads flags, packages, rules and configuration anew and plans.
 func (k *Kernel) makePlan(ctx context.Context) (*plan.Plan, error) {
+	began := time.Now()
 	in, err := inputs.Read(ctx, k.home, k.arguments.inForce())
 	if err != nil {
 		return nil, err
@@ -338,7 +341,11 @@ func (k *Kernel) makePlan(ctx context.Context) (*plan.Plan, error) {
 	for _, n := range in.Notices {
 		k.log.Warn("notice", "cause", n.String())
 	}
-	return k.settleOn(in), nil
+	p := k.settleOn(in)
+	if k.metrics != nil {
+		k.metrics.planned(time.Since(began))
+	}
+	return p, nil
 }
 
 // remembered is the content of a small file, made at the first use.
@@ -370,7 +377,7 @@ func nextRun(path string) (uint64, error) {
 // notify passes the reconciler's events on: to history, to watchers, to hot deployment and the gateway.
 func (k *Kernel) notify(ev reconcile.Event) {
 	if t := ev.Transition; t != nil {
-		k.confiner.look()
+		k.metrics.transition(ev.Component, t.To.String())
 		k.history.record(ev.Component, *t)
 		level := hclog.Info
 		if t.Cause != nil && t.To != t.From {

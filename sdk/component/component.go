@@ -28,6 +28,7 @@ import (
 
 	"carbonado.dev/sdk/cause"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
+	"carbonado.dev/sdk/telemetry"
 )
 
 // Errors of the SDK.
@@ -79,7 +80,8 @@ type C struct {
 	log hclog.Logger
 	ctx context.Context
 	// cancel ends ctx.
-	cancel context.CancelFunc
+	cancel    context.CancelFunc
+	telemetry *telemetry.Registry
 
 	// mu guards the fields below.
 	mu        sync.Mutex
@@ -110,9 +112,12 @@ type registered struct {
 }
 
 func newC(log hclog.Logger, openFD func(int) (net.Listener, error)) *C {
-	ctx, cancel := context.WithCancel(context.Background())
+	registry := telemetry.New()
+	registry.Render = render
+	processMetrics(registry)
+	ctx, cancel := context.WithCancel(telemetry.With(context.Background(), registry))
 	return &C{
-		log: log, ctx: ctx, cancel: cancel, openFD: openFD,
+		log: log, ctx: ctx, cancel: cancel, openFD: openFD, telemetry: registry,
 		deployers: map[string]Deployer{},
 		refs:      map[string]*Refs{},
 		events:    newEvents(),

@@ -15,6 +15,7 @@ import (
 
 	"carbonado.dev/sdk/cause"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
+	diagv1 "carbonado.dev/sdk/proto/carbonado/diag/v1"
 	"carbonado.dev/sdk/service"
 )
 
@@ -88,6 +89,7 @@ func NewControl(spec Spec, desc *Descriptor, host Host) *Control {
 func (s *Control) Register(r grpc.ServiceRegistrar) {
 	controlv1.RegisterComponentServer(r, s)
 	controlv1.RegisterDeployerServer(r, s)
+	diagv1.RegisterDiagnosticsServer(r, &diagnostics{c: s.c})
 }
 
 // step runs f if the component is in phase `from`; if it is past it already, the call is a repeat and does nothing.

@@ -19,6 +19,7 @@ import (
 
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 	"carbonado.dev/sdk/service"
+	"carbonado.dev/sdk/telemetry"
 )
 
 const (
@@ -32,6 +33,8 @@ const (
 type Refs struct {
 	name string
 	ctx  context.Context
+	// telemetry counts the calls; nil counts none.
+	telemetry *telemetry.Registry
 
 	// mu guards all below.
 	mu      sync.Mutex
@@ -341,7 +344,7 @@ func (b *Bound) Invoke(ctx context.Context, method string, args, reply any, opts
 		if err != nil {
 			return err
 		}
-		err = conn.Invoke(service.WithToken(ctx, conn.token), method, args, reply, opts...)
+		err = b.refs.invoke(ctx, b, conn, method, args, reply, opts)
 		conn.release()
 		if status.Code(err) != codes.Unavailable || !repeatable(method) || ctx.Err() != nil {
 			return err
@@ -363,6 +366,9 @@ func (b *Bound) NewStream(ctx context.Context, desc *grpc.StreamDesc, method str
 	conn, err := b.acquire(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if r := b.refs.telemetry; r != nil {
+		ctx = service.WithTrace(telemetry.WithPeer(telemetry.With(ctx, r), b.provider))
 	}
 	s, err := conn.NewStream(service.WithToken(ctx, conn.token), desc, method, opts...)
 	if err != nil {
@@ -412,7 +418,7 @@ func replaceSlashes(method string) string {
 
 // NewRefs makes a reference outside of a component: for the kernel, which consumes services too. It ends with ctx or Close.
 func NewRefs(ctx context.Context, name string) *Refs {
-	return &Refs{name: name, ctx: ctx, changed: make(chan struct{})}
+	return &Refs{name: name, ctx: ctx, telemetry: telemetry.From(ctx), changed: make(chan struct{})}
 }
 
 // Best is the reference to whichever provider is best at the time of a call.

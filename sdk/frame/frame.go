@@ -240,3 +240,11 @@ func CheckBody(b []byte) error {
 	}
 	return nil
 }
+
+// Rows is the number of rows of a sealed frame, 0 for fewer bytes than a header has.
+func Rows(b []byte) uint32 {
+	if len(b) < HeaderSize {
+		return 0
+	}
+	return binary.LittleEndian.Uint32(b[offRows:])
+}

@@ -92,6 +92,8 @@ type Link struct {
 	incomingNames map[uint32]*linkv1.Open
 	schemas       map[frame.SchemaID]*SchemaInfo
 
+	meter meter
+
 	// incoming: done holds finished sequences above doneUpTo.
 	doneUpTo     uint64
 	done         map[uint64]struct{}
@@ -136,6 +138,7 @@ func New(t Transport, opts Options) *Link {
 		wake:          make(chan struct{}, 1),
 	}
 	l.cond = sync.NewCond(&l.mu)
+	l.meter.open(t.Context())
 	return l
 }
 
@@ -257,6 +260,7 @@ func (l *Link) receive(b []byte, handle func(*Incoming) error) error {
 			return ErrProtocol.New("%s frame of %s before its SCHEMA", h.Kind, in.Name)
 		}
 	}
+	l.meter.received(in)
 	return handle(in)
 }
 
@@ -294,8 +298,10 @@ func (l *Link) Send(ctx context.Context, b []byte, stream uint32, done func(erro
 	l.sent++
 	seq := l.sent
 	l.waiting = append(l.waiting, outgoing{seq, done})
+	creditBytes, creditFrames := l.creditBytes, l.creditFrames
 	l.mu.Unlock()
 	frame.Restamp(b, seq, stream)
+	l.meter.sent(b, stream, creditBytes, creditFrames)
 	if err := l.t.Send(&linkv1.Frame{Data: b}); err != nil {
 		// The reader sees the real reason and reports it to done, this frame's included.
 		if !errors.Is(err, io.EOF) {
@@ -311,11 +317,13 @@ func (l *Link) SendOpen(stream uint32, open *linkv1.Open) error {
 	if err != nil {
 		return err
 	}
+	l.meter.name(stream, open.Name)
 	return l.write(&frame.Header{Kind: frame.Open, Stream: stream}, body)
 }
 
 // SendSchema sends a schema; it must come before the first batch of that schema.
 func (l *Link) SendSchema(stream uint32, s *SchemaInfo) error {
+	l.meter.schema(stream, s)
 	return l.write(&frame.Header{Kind: frame.Schema, Stream: stream, Schema: s.ID}, s.Body)
 }
 
@@ -391,6 +399,9 @@ func (l *Link) finish(in *Incoming, err error, retry bool) {
 	seq := in.LinkSeq
 	if seq == 0 {
 		return // OPEN
+	}
+	if err != nil {
+		l.meter.refused(in)
 	}
 	Free(in.Bytes)
 	in.Bytes, in.Body = nil, nil

@@ -23,6 +23,7 @@ import (
 	"carbonado.dev/sdk/handshake"
 	"carbonado.dev/sdk/link"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
+	"carbonado.dev/sdk/telemetry"
 )
 
 // Errors of service sockets.
@@ -50,6 +51,8 @@ type Server struct {
 	path  string
 	grpc  *grpc.Server
 	done  chan struct{}
+	// telemetry counts the calls; nil counts none.
+	telemetry *telemetry.Registry
 
 	calls calls
 
@@ -87,7 +90,7 @@ func New(ctx context.Context, owner string, log hclog.Logger, path string, opts 
 	for _, o := range opts {
 		o(&set)
 	}
-	s := &Server{owner: owner, log: log, ctx: ctx, path: path, tokens: map[string]*admission{}, mode: 0o600}
+	s := &Server{owner: owner, log: log, ctx: ctx, path: path, tokens: map[string]*admission{}, mode: 0o600, telemetry: telemetry.From(ctx)}
 	allow := handshake.OfUser(os.Getuid())
 	if set.allUsers {
 		s.mode, allow = 0o666, func(handshake.Peer) bool { return true }
@@ -218,6 +221,9 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	}
 	defer cancel()
 	defer s.calls.begin(&s.calls.unary)()
+	if s.telemetry != nil {
+		return s.observed(ctx, req, info, handler)
+	}
 	defer s.Recovered(info.FullMethod, &err)
 	reply, err = handler(ctx, req)
 	return reply, asStatus(err)
@@ -234,6 +240,11 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		kind = &s.calls.dialogues
 	}
 	defer s.calls.begin(kind)()
+	if s.telemetry != nil {
+		var done func(error)
+		ctx, done = s.observedStream(ctx, info.FullMethod)
+		defer func() { done(err) }()
+	}
 	defer s.Recovered(info.FullMethod, &err)
 	return asStatus(handler(srv, &contextStream{ss, link.WithDrain(ctx, s.calls.draining())}))
 }
