@@ -230,8 +230,9 @@ func (r *Reconciler) leave(ctx context.Context, name string, on bool) {
 		delete(r.leaving, name)
 	}
 	r.mu.Unlock()
-	for _, s := range r.Registry.Find(registry.Query{Provider: name}) {
-		r.kickUsers(s)
+	services := r.Registry.Find(registry.Query{Provider: name})
+	for _, s := range services {
+		r.kickAskers(s)
 	}
 	if !on {
 		return
@@ -240,7 +241,7 @@ func (r *Reconciler) leave(ctx context.Context, name string, on bool) {
 	ctx, cancel := context.WithTimeout(ctx, DependantsDeadline)
 	defer cancel()
 	if err := r.wait(ctx, func() bool {
-		for _, u := range r.all() {
+		for _, u := range r.askersAt(services) {
 			if u.name == name {
 				continue
 			}

@@ -128,10 +128,12 @@ type Reconciler struct {
 	leaving map[string]bool
 	// wirings are those that live: of components' processes and of the kernel.
 	wirings map[*wiring]struct{}
-	// users are the names of components by the contract that they require, dependants by the component that the plan wires them to.
-	users, dependants map[string][]string
-	changed           chan struct{} // closed and renewed at each change of any unit
-	wg                sync.WaitGroup
+	holders holders
+	// users are the names of components by the contract that they require, askers by the keys of what they require (registry.Query.Keys),
+	// dependants by the component that the plan wires them to.
+	users, askers, dependants map[string][]string
+	changed                   chan struct{} // closed and renewed at each change of any unit
+	wg                        sync.WaitGroup
 }
 
 // New makes a Reconciler without units; Apply brings them.
@@ -140,7 +142,11 @@ func New(c Config) *Reconciler {
 	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, wirings: map[*wiring]struct{}{}, changed: make(chan struct{})}
 	r.track = c.Registry.Track(registry.Query{}, func(ev registry.Event) {
 		r.Notify(Event{Component: ev.Service.Provider, Service: &ev})
-		r.kickUsers(ev.Service)
+		if ev.Kind == registry.Modified {
+			r.kickUsers(ev.Service)
+		} else {
+			r.kickAskers(ev.Service)
+		}
 	})
 	return r
 }
@@ -247,7 +253,18 @@ func (r *Reconciler) wait(ctx context.Context, ok func() bool) error {
 
 // WaitSettled waits until no unit is on its way: each is ACTIVE, or where it will stay until something else changes.
 func (r *Reconciler) WaitSettled(ctx context.Context) error {
-	settled := func() bool { return !slices.ContainsFunc(r.all(), func(u *unit) bool { return !u.settled() }) }
+	var last *unit // the one that was not: it is asked first, so that most changes cost one question
+	settled := func() bool {
+		if last != nil && r.unit(last.name) == last && !last.settled() {
+			return false
+		}
+		units := r.all()
+		at := slices.IndexFunc(units, func(u *unit) bool { return !u.settled() })
+		if at >= 0 {
+			last = units[at]
+		}
+		return at < 0
+	}
 	for {
 		if err := r.wait(ctx, settled); err != nil {
 			return err

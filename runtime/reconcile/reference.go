@@ -212,6 +212,7 @@ func (ref *reference) held(want, candidates []registry.Service) bool {
 func (ref *reference) set(id uint64, l *link) {
 	ref.mu.Lock()
 	defer ref.mu.Unlock()
+	ref.w.r.holders.change(ref, ref.bound[id], l)
 	if l == nil {
 		delete(ref.bound, id)
 	} else {
@@ -302,6 +303,7 @@ func (ref *reference) close() {
 	ref.bound = map[uint64]*link{}
 	ref.mu.Unlock()
 	for _, l := range bound {
+		ref.w.r.holders.change(ref, l, nil)
 		ref.revoke(l)
 	}
 }

@@ -137,11 +137,14 @@ func (u *unit) needs(name string) bool {
 
 // noteUsers notes who has to look again when a service comes or goes, or when a component changes its state. Called under mu.
 func (r *Reconciler) noteUsers(p *plan.Plan) {
-	r.users, r.dependants = map[string][]string{}, map[string][]string{}
+	r.users, r.askers, r.dependants = map[string][]string{}, map[string][]string{}, map[string][]string{}
 	for i := range p.Components {
 		c := &p.Components[i]
 		for _, q := range c.Requires {
 			r.users[q.Service] = append(r.users[q.Service], c.Name)
+			for _, key := range queryOf(q).Keys() {
+				r.askers[key] = append(r.askers[key], c.Name)
+			}
 		}
 		for _, g := range c.Gates {
 			for _, s := range g.Services {
@@ -156,9 +159,39 @@ func (r *Reconciler) noteUsers(p *plan.Plan) {
 	}
 }
 
-// kickUsers wakes the units that ask for a service, and its provider.
+// kickUsers wakes the units that ask for a contract, and the provider of a service of it that changed: who asked for what it was before
+// is not known any more.
 func (r *Reconciler) kickUsers(s registry.Service) {
 	r.kickNamed(func() []string { return append([]string{s.Provider}, r.users[s.Service]...) })
+}
+
+// kickAskers wakes the units that may mean a service that came or goes, and its provider.
+func (r *Reconciler) kickAskers(s registry.Service) {
+	r.kickNamed(func() []string { return append([]string{s.Provider}, r.askersOf(s)...) })
+}
+
+// askersOf lists the units that may mean a service as it is. Called under mu.
+func (r *Reconciler) askersOf(s registry.Service) []string {
+	var out []string
+	for _, key := range s.Keys() {
+		out = append(out, r.askers[key]...)
+	}
+	return out
+}
+
+// askersAt lists the units that may mean one of some services.
+func (r *Reconciler) askersAt(services []registry.Service) []*unit {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []*unit
+	for _, s := range services {
+		for _, name := range r.askersOf(s) {
+			if u := r.units[name]; u != nil {
+				out = append(out, u)
+			}
+		}
+	}
+	return out
 }
 
 // kickNamed wakes the units that names, called under mu, lists.

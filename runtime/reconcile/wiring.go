@@ -142,18 +142,10 @@ func (w *wiring) changed() string {
 // release lets every consumer go of the services of a component that leaves, and waits until they have been told: they may still call it
 // meanwhile. A static reference only says that its consumer has to start anew: those are asked first, alone.
 func (r *Reconciler) release(name string, static bool) {
-	r.mu.Lock()
-	all := make([]*wiring, 0, len(r.wirings))
-	for w := range r.wirings {
-		all = append(all, w)
-	}
-	r.mu.Unlock()
 	var wg sync.WaitGroup
-	for _, w := range all {
-		for _, ref := range w.refs {
-			if ref.static == static && ref.holds(name) {
-				wg.Go(ref.settle)
-			}
+	for _, ref := range r.holders.of(name) {
+		if ref.static == static {
+			wg.Go(ref.settle)
 		}
 	}
 	wg.Wait()

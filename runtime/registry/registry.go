@@ -97,36 +97,24 @@ func (q Query) Matches(s Service) bool {
 	return q.Where == nil || q.Where.Matches(s.Properties)
 }
 
-// contracts lists the contracts that q can mean; any if it may mean others too.
-func (q Query) contracts() (names []string, any bool) {
-	if len(q.AnyOf) == 0 {
-		return []string{q.Service}, q.Service == ""
-	}
-	for _, o := range q.AnyOf {
-		more, open := o.contracts()
-		names, any = append(names, more...), any || open
-	}
-	return names, any
-}
-
 // Registry holds the services of one node. It is safe for concurrent use, also from trackers.
 type Registry struct {
 	mu sync.Mutex // guards what follows
 	// last is the highest id given.
 	last     uint64
 	services map[uint64]*Service
-	// named and owned are services by contract and by provider.
-	named, owned map[string]map[uint64]*Service
+	// index is services by their keys.
+	index map[string]map[uint64]*Service
 	// newest is, per provider, the highest generation seen: older ones may no longer speak.
 	newest map[string]uint64
-	// trackings by the contracts that they can mean; under "@" and a name those that mean anything of one provider; under "" the others.
+	// trackings by the keys of their queries.
 	trackings map[string]map[*Tracking]struct{}
 }
 
 // New makes an empty registry.
 func New() *Registry {
 	return &Registry{
-		services: map[uint64]*Service{}, named: map[string]map[uint64]*Service{}, owned: map[string]map[uint64]*Service{},
+		services: map[uint64]*Service{}, index: map[string]map[uint64]*Service{},
 		newest: map[string]uint64{}, trackings: map[string]map[*Tracking]struct{}{},
 	}
 }
@@ -155,14 +143,15 @@ func (r *Registry) Publish(p Publication) (Service, error) {
 		s = &Service{ID: r.last}
 		s.Publication, s.Revision = p, 1
 		r.services[s.ID] = s
-		put(r.named, s.Service, s)
-		put(r.owned, s.Provider, s)
+		r.enter(s)
 		r.tell(nil, s)
 		return *s, nil
 	}
 	old := *s
+	r.leave(old)
 	s.Publication, s.Suspended = p, false
 	s.Revision++
+	r.enter(s)
 	r.tell(&old, s)
 	return *s, nil
 }
@@ -171,7 +160,7 @@ func (r *Registry) Publish(p Publication) (Service, error) {
 func (r *Registry) heir(p Publication) *Service {
 	var best *Service
 	score := 0
-	for _, s := range r.owned[p.Provider] {
+	for _, s := range r.index["@"+p.Provider] {
 		if s.Service != p.Service {
 			continue
 		}
@@ -204,8 +193,10 @@ func (r *Registry) Modify(id uint64, properties map[string]string, ranking int) 
 		return Service{}, ErrNotFound.New("service %d is not registered", id)
 	}
 	old := *s
+	r.leave(old)
 	s.Properties, s.Ranking = properties, ranking
 	s.Revision++
+	r.enter(s)
 	r.tell(&old, s)
 	return *s, nil
 }
@@ -269,29 +260,14 @@ func (r *Registry) removeWhere(provider string, gone func(*Service) bool) []Serv
 // remove takes s out and tells. Called under mu.
 func (r *Registry) remove(s *Service) {
 	delete(r.services, s.ID)
-	drop(r.named, s.Service, s.ID)
-	drop(r.owned, s.Provider, s.ID)
+	r.leave(*s)
 	r.tell(s, nil)
-}
-
-func put(index map[string]map[uint64]*Service, key string, s *Service) {
-	if index[key] == nil {
-		index[key] = map[uint64]*Service{}
-	}
-	index[key][s.ID] = s
-}
-
-func drop(index map[string]map[uint64]*Service, key string, id uint64) {
-	delete(index[key], id)
-	if len(index[key]) == 0 {
-		delete(index, key)
-	}
 }
 
 // of lists the registrations of a provider by id. Called under mu.
 func (r *Registry) of(provider string) []*Service {
-	out := make([]*Service, 0, len(r.owned[provider]))
-	for _, s := range r.owned[provider] {
+	out := make([]*Service, 0, len(r.index["@"+provider]))
+	for _, s := range r.index["@"+provider] {
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b *Service) int { return cmp.Compare(a.ID, b.ID) })
@@ -313,31 +289,6 @@ func (r *Registry) Find(q Query) []Service {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.find(q)
-}
-
-func (r *Registry) find(q Query) []Service {
-	var out []Service
-	look := func(among map[uint64]*Service) {
-		for _, s := range among {
-			if q.Matches(*s) {
-				out = append(out, s.copy())
-			}
-		}
-	}
-	names, any := q.contracts()
-	switch {
-	case len(q.AnyOf) == 0 && q.Provider != "":
-		look(r.owned[q.Provider])
-	case any:
-		look(r.services)
-	default:
-		slices.Sort(names)
-		for _, name := range slices.Compact(names) {
-			look(r.named[name])
-		}
-	}
-	slices.SortFunc(out, Better)
-	return out
 }
 
 // Better orders services: negative if a is taken before b.

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -74,7 +73,7 @@ func (r *Registry) Track(q Query, tracker func(Event)) *Tracking {
 	for _, s := range r.find(q) {
 		t.put(s, false)
 	}
-	for _, key := range t.keys() {
+	for _, key := range t.query.Keys() {
 		if r.trackings[key] == nil {
 			r.trackings[key] = map[*Tracking]struct{}{}
 		}
@@ -85,38 +84,17 @@ func (r *Registry) Track(q Query, tracker func(Event)) *Tracking {
 	return t
 }
 
-// tell puts a change before every tracking that it concerns. Called under Registry.mu, so that all see the same order.
-func (r *Registry) tell(old, now *Service) {
-	s := cmp.Or(now, old)
-	for _, key := range []string{"", s.Service, "@" + s.Provider} {
-		r.tellThese(r.trackings[key], old, now)
-	}
-}
-
-// keys lists where t stands in Registry.trackings.
-func (t *Tracking) keys() []string {
-	names, any := t.query.contracts()
+// tell puts a change before t if it concerns it.
+func (t *Tracking) tell(old, now *Service) {
+	was := old != nil && t.query.Matches(*old)
+	is := now != nil && t.query.Matches(*now)
 	switch {
-	case !any:
-		return names
-	case t.query.Provider != "" && len(t.query.AnyOf) == 0:
-		return []string{"@" + t.query.Provider}
-	}
-	return []string{""}
-}
-
-func (r *Registry) tellThese(among map[*Tracking]struct{}, old, now *Service) {
-	for t := range among {
-		was := old != nil && t.query.Matches(*old)
-		is := now != nil && t.query.Matches(*now)
-		switch {
-		case is:
-			t.put(now.copy(), false)
-		case was && now != nil:
-			t.put(now.copy(), true)
-		case was:
-			t.put(old.copy(), true)
-		}
+	case is:
+		t.put(now.copy(), false)
+	case was && now != nil:
+		t.put(now.copy(), true)
+	case was:
+		t.put(old.copy(), true)
 	}
 }
 
@@ -211,7 +189,7 @@ func (t *Tracking) Sync(ctx context.Context) error {
 // no error.
 func (t *Tracking) Close() {
 	t.registry.mu.Lock()
-	for _, key := range t.keys() {
+	for _, key := range t.query.Keys() {
 		delete(t.registry.trackings[key], t)
 		if len(t.registry.trackings[key]) == 0 {
 			delete(t.registry.trackings, key)
