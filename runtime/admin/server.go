@@ -218,7 +218,9 @@ type ArtifactLine struct {
 	Owner    string    `json:"owner"`
 	Since    time.Time `json:"since"`
 	WaitsFor []string  `json:"waitsFor"`
-	Cause    *Cause    `json:"cause"`
+	// Application is the path of the .car that it is in; empty for a file.
+	Application string `json:"application"`
+	Cause       *Cause `json:"cause"`
 }
 
 func lines(in []deploy.Artifact) []ArtifactLine {
@@ -230,7 +232,7 @@ func lines(in []deploy.Artifact) []ArtifactLine {
 		}
 		out = append(out, ArtifactLine{
 			Path: a.Path, Type: a.Type, Name: a.Name, State: string(a.State), Revision: a.Revision, Digest: a.Digest, Running: a.Running, Owner: a.Owner,
-			Since: a.Since.UTC(), WaitsFor: waits, Cause: CauseOf(a.Cause),
+			Since: a.Since.UTC(), WaitsFor: waits, Application: a.Application, Cause: CauseOf(a.Cause),
 		})
 	}
 	return out

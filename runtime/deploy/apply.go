@@ -111,7 +111,7 @@ func (s *Service) transaction() uint64 {
 
 // survey finds what has to be done, by action and owner, ordered by path, and says of the rest why nothing is.
 func (s *Service) survey() map[action]map[string][]*entry {
-	owners := s.who.Owners()
+	owners := s.takers()
 	byName := map[string]Owner{}
 	for _, o := range owners {
 		byName[o.Component] = o
@@ -131,6 +131,15 @@ func (s *Service) survey() map[action]map[string][]*entry {
 	for _, p := range sorted(s.entries) {
 		e := s.entries[p]
 		all = append(all, e)
+		if e.held {
+			continue
+		}
+		if e.app != "" && (s.entries[e.app] == nil || s.entries[e.app].gone) {
+			e.absent = true // its application went while nobody looked
+		}
+		if e.typ == AppType && e.state == Waiting && !e.due && deployersThere(owners, e.needs) {
+			e.due = true
+		}
 		if !e.retryAt.IsZero() && !now.Before(e.retryAt) {
 			e.retryAt, e.due = time.Time{}, true
 		}
@@ -156,6 +165,9 @@ func (s *Service) survey() map[action]map[string][]*entry {
 			s.drop(e)
 		case !e.absent:
 			st, why := e.rest()
+			if e.typ == AppType {
+				st, why = s.appState(e, st, why)
+			}
 			s.settle(e, st, why)
 		}
 	}
@@ -188,7 +200,7 @@ func (s *Service) rest(e *entry, o Owner, installed bool) {
 
 // reclaim follows a change of who takes a path. The caller holds mu.
 func (s *Service) reclaim(e *entry, owners []Owner) {
-	o, t, ok := match(owners, e.path)
+	o, t, ok := match(owners, e.where())
 	if !ok {
 		if e.absent || slices.ContainsFunc(owners, func(o Owner) bool { return o.Component == e.owner }) {
 			return // still installed, but it no longer declares the type: it keeps what it has until it is asked to let go
@@ -245,6 +257,11 @@ func (s *Service) hand(ctx context.Context, owner string, e *entry, tx, batch ui
 	}
 	s.mu.Lock()
 	if a.missing {
+		if parent := s.entries[e.app]; parent != nil {
+			parent.due = true // the application has it
+			s.unlockAndTell(e)
+			return true
+		}
 		e.read, e.stamp, s.relook = false, stamp{}, true
 		s.unlockAndTell(e)
 		return true
@@ -325,7 +342,11 @@ func request(l label, digest string, content []byte, tx uint64) *controlv1.Deplo
 type method func(context.Context, *controlv1.DeployRequest, ...grpc.CallOption) (*controlv1.DeployResponse, error)
 
 func (s *Service) call(ctx context.Context, m method, r *controlv1.DeployRequest) answered {
-	ctx, cancel := context.WithTimeout(ctx, s.times.Call)
+	patience := s.times.Call
+	if r.Artifact.Type == AppType {
+		patience *= appCalls
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	resp, err := m(ctx, r)
 	if err != nil {
@@ -395,6 +416,8 @@ func (s *Service) answer(e *entry, o Owner, do step, a answered, batch uint64) (
 		if len(a.waitsFor) == 0 {
 			e.running, e.good, e.parked = do.digest, do.digest, true
 			why = cause.FromProto(a.why, codes.FailedPrecondition) // not for another artifact
+		} else if e.typ == AppType && a.why != nil {
+			why = cause.FromProto(a.why, codes.FailedPrecondition)
 		}
 		e.parked = e.parked || e.running == do.digest
 		s.need(e, a.waitsFor)
@@ -413,7 +436,11 @@ func (s *Service) answer(e *entry, o Owner, do step, a answered, batch uint64) (
 		if do.action == update {
 			s.wakeRefused(e, batch)
 		}
+		e.notice = noticeOf(a)
 		st, why = Deployed, nil
+		if e.typ == AppType {
+			st, why = s.appState(e, st, why)
+		}
 	}
 	if !e.absent && e.problem == nil && do.digest == e.digest {
 		s.settle(e, st, why)
@@ -460,7 +487,7 @@ func (s *Service) takeBack(ctx context.Context, o Owner, e *entry, r *controlv1.
 
 // find gives the present state of an owner.
 func (s *Service) find(component string) (Owner, bool) {
-	for _, o := range s.who.Owners() {
+	for _, o := range s.takers() {
 		if o.Component == component {
 			return o, true
 		}

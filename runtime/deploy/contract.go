@@ -94,7 +94,9 @@ type Artifact struct {
 	Since time.Time
 	// WaitsFor names what a WAITING artifact waits for, "type:name".
 	WaitsFor []string
-	// Cause is why the artifact is not DEPLOYED; nil if it is.
+	// Application is the path of the .car that the artifact is in; empty for a file.
+	Application string
+	// Cause is why the artifact is not DEPLOYED, or what there is to know about it nevertheless; nil for nothing.
 	Cause *commonv1.Cause
 }
 

@@ -16,6 +16,13 @@ type entry struct {
 	typ, owner string
 	inPlace    bool // its owner reads the file itself; no content is kept
 
+	// Of an artifact in an application (app.go): the application's path, where it would lie as a file, its place in the order. held: a
+	// transaction over the application hands it over, nobody else.
+	app, as string
+	place   int
+	held    bool
+	notice  *commonv1.Cause // what the owner says of content that it took
+
 	// What lies on disk.
 	stamp   stamp  // the file as it was when digest was read
 	read    bool   // digest was read in this run and is the file's present content, as far as is known
@@ -72,6 +79,14 @@ func (e *entry) forget() {
 	e.retryAt, e.retries = time.Time{}, 0
 }
 
+// where is the path that decides who takes it.
+func (e *entry) where() string {
+	if e.app != "" {
+		return e.as
+	}
+	return e.path
+}
+
 // label is what calls need to know of an entry; unlike the entry it can be used without Service.mu.
 type label struct {
 	path, typ, name string
@@ -86,7 +101,7 @@ func (e *entry) handed() bool { return e.running != "" || e.tried != "" }
 func (e *entry) artifact() Artifact {
 	a := Artifact{
 		Path: e.path, Type: e.typ, Name: e.name, Owner: e.owner, State: e.state, Revision: e.revision, Digest: e.digest,
-		Running: e.running, Since: e.since, Cause: e.cause,
+		Running: e.running, Since: e.since, Cause: e.cause, Application: e.app,
 	}
 	if e.parked {
 		a.Running = ""

@@ -18,13 +18,17 @@ type index struct {
 }
 
 type indexItem struct {
-	Type     string    `json:"type"`
-	Owner    string    `json:"owner"`
-	Digest   string    `json:"digest"`
-	Good     string    `json:"good,omitempty"`
-	InPlace  bool      `json:"inPlace,omitempty"`
-	Revision uint64    `json:"revision"`
-	Since    time.Time `json:"since"`
+	Type    string `json:"type"`
+	Owner   string `json:"owner"`
+	Digest  string `json:"digest"`
+	Good    string `json:"good,omitempty"`
+	InPlace bool   `json:"inPlace,omitempty"`
+	// Of an artifact in an application.
+	Application string    `json:"application,omitempty"`
+	As          string    `json:"as,omitempty"`
+	Place       int       `json:"place,omitempty"`
+	Revision    uint64    `json:"revision"`
+	Since       time.Time `json:"since"`
 }
 
 // transactionBlock is how many transaction ids are reserved with one write of the index.

@@ -9,7 +9,7 @@ import (
 
 // look compares the disk with what is known. again is true if something is unsettled and must be looked at once more.
 func (s *Service) look() (again bool) {
-	owners := s.who.Owners()
+	owners := s.takers()
 	touched := s.bell.Touched()
 	if touched == nil {
 		touched = map[string]bool{}
@@ -93,7 +93,7 @@ func (s *Service) lookForMissing(l listing, now time.Time) (unsure bool) {
 	s.mu.Lock()
 	var gone []*entry
 	for p, e := range s.entries {
-		if _, ok := l.files[p]; ok || e.absent || l.below(p) {
+		if _, ok := l.files[p]; ok || e.absent || e.app != "" || l.below(p) {
 			delete(s.missing, p)
 			continue
 		}

@@ -62,6 +62,8 @@ type Options struct {
 	Data string
 	// Deployers finds the owners of types.
 	Deployers Deployers
+	// Roles are this server's, for Carbon applications: regular expressions over an artifact's role.
+	Roles []string
 	// Bell is the source of file events; nil means the operating system's, or polling where there are none.
 	Bell Doorbell
 	// Times to wait; zero fields are defaults.
@@ -82,6 +84,7 @@ type Service struct {
 	roots []string
 	blobs *blobs
 	who   Deployers
+	apps  *apps
 	bell  Doorbell
 	times Times
 	now   func() time.Time
@@ -149,6 +152,7 @@ func New(o Options) (*Service, error) {
 		turns: map[string]chan struct{}{}, pauses: map[string]pause{}, used: x.Transactions, top: x.Transactions,
 		sightings: map[string]sighting{}, missing: map[string]time.Time{},
 	}
+	s.apps = &apps{s: s, roles: o.Roles}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -170,6 +174,9 @@ func New(o Options) (*Service, error) {
 		e.digest, e.revision, e.since, e.state = item.Digest, item.Revision, item.Since, Pending
 		if item.InPlace || s.blobs.has(item.Good) {
 			e.good = item.Good
+		}
+		if item.Application != "" {
+			e.app, e.as, e.place, e.read = item.Application, item.As, item.Place, s.blobs.has(e.digest)
 		}
 		s.entries[p] = e
 	}
@@ -384,7 +391,7 @@ func (s *Service) save() error {
 	for p, e := range s.entries {
 		used[e.good], used[e.digest], used[e.running] = true, true, true
 		if e.typ != "" && (e.good != "" || e.digest != "") {
-			x.Artifacts[p] = indexItem{Type: e.typ, InPlace: e.inPlace, Owner: e.owner, Digest: e.digest, Good: e.good, Revision: e.revision, Since: e.since}
+			x.Artifacts[p] = indexItem{Application: e.app, As: e.as, Place: e.place, Type: e.typ, InPlace: e.inPlace, Owner: e.owner, Digest: e.digest, Good: e.good, Revision: e.revision, Since: e.since}
 		}
 	}
 	if err := s.blobs.saveIndex(x); err != nil {

@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -180,6 +181,23 @@ func (p *packages) mark(folder string, leaves bool) {
 	} else {
 		delete(p.leaving, folder)
 	}
+}
+
+// roles are this server's, for Carbon applications: those of -DserverRoles (a list with commas), or else of carbon.xml.
+func (k *Kernel) roles() []string {
+	var out []string
+	for r := range strings.SplitSeq(k.resolution.Properties["serverRoles"], ",") {
+		if r = strings.TrimSpace(r); r != "" {
+			out = append(out, r)
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	for _, r := range k.config.Server.Roles {
+		out = append(out, r.V)
+	}
+	return out
 }
 
 // isLeaving tells whether a package is being uninstalled: then it is not kept in the place of another one, whatever is wrong with that.
