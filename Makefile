@@ -10,7 +10,7 @@ ARGS ?=
 GO_SOURCES = $(shell git ls-files -co --exclude-standard '*.go' '*.mod' '*.sum' '*.yaml' '*.json' '*.sql' ':!plugins/examples' ':!bench')
 UI_SOURCES = $(shell git ls-files -co --exclude-standard components/portal/ui)
 
-.PHONY: run build install test test-go test-ui test-e2e bench bench-runtime lint clean proto ui
+.PHONY: run build install test test-go test-ui test-e2e bench bench-runtime bench-compare lint clean proto ui
 
 run: build ## Start the server on the embedded default, feed it the Smart Home sample, print where the chart is.
 	@tools/run.sh $(ARGS)
@@ -78,6 +78,9 @@ bench: build ## Ratios against peers and limits, measured in this run.
 
 bench-runtime: build ## The same for the component runtime alone.
 	@tools/bench-runtime.sh
+
+bench-compare: build ## Both sides in turn: make bench-compare BASE=ref; fails on a loss of more than a tenth.
+	@tools/bench-compare.sh "$(BASE)"
 
 lint: ## buf on the contracts, golangci-lint on the code; building the two takes many minutes the first time.
 	cd tools && GOWORK=off go tool buf lint ../sdk/proto
