@@ -21,6 +21,8 @@ type Exit struct {
 	CPU    time.Duration
 	// Tail is the end of the process's output, at most TailLines lines, for a diagnosis.
 	Tail []string
+	// Complaint is the last line of its standard error; empty if there was none.
+	Complaint string
 }
 
 // startError is what Start fails with when a process existed.

@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -254,7 +253,7 @@ func (i *Instance) finish() {
 	tail, hungry := i.output.last()
 	i.exit = exitOf(i.process.p.Exit(), asked, hungry)
 	i.exit.Ran = i.exit.At.Sub(i.started)
-	i.exit.Tail = tail
+	i.exit.Tail, i.exit.Complaint = tail, i.output.complaint()
 	close(i.done)
 }
 
@@ -283,8 +282,8 @@ func exitOf(e guardian.Exit, asked component.ResultKind, hungry bool) Exit {
 // Err is the exit as a cause, for the unit whose process it was.
 func (e Exit) Err(name string) error {
 	last := ""
-	if n := len(e.Tail); n > 0 {
-		last = fmt.Sprintf("; its last line: %s", printable(e.Tail[n-1]))
+	if len(e.Tail) > 0 {
+		last = lastWords(e)
 	}
 	return ErrEnded.New("%s ended after %s: %s%s", name, e.Ran.Round(time.Millisecond), e.Result, last)
 }

@@ -30,8 +30,17 @@ import (
 // The tests run as a kernel beneath a real guardian, and the components that they start are this binary under the name of a part.
 func TestMain(m *testing.M) {
 	guardiantest.Main(m, map[string]func(){
-		"Good":      serve,
-		"Printing":  func() { fmt.Println("Picked up JAVA_TOOL_OPTIONS"); fmt.Print("1|2|three\n"); serve() },
+		"Good":     serve,
+		"Printing": func() { fmt.Println("Picked up JAVA_TOOL_OPTIONS"); fmt.Print("1|2|three\n"); serve() },
+		"Garbage": func() {
+			fmt.Print("Welcome to ACME 3.1!\n\x00\x01")
+			fmt.Fprintln(os.Stderr, "licence expired")
+			os.Exit(3)
+		},
+		"Babbling":  func() { fmt.Print("no newline, ", strings.Repeat("x", 100)); select {} },
+		"Old":       func() { serveVersions(func(c *plugin.ServeConfig) { c.VersionedPlugins = nil }) },
+		"Parent":    parent,
+		"Child":     func() { signal.Ignore(syscall.SIGTERM); select {} },
 		"Mute":      func() { fmt.Fprintln(os.Stderr, "I wait for my database"); select {} },
 		"Dying":     func() { fmt.Fprintln(os.Stderr, "no such table: orders"); os.Exit(5) },
 		"Panicking": func() { panic("out of ideas") },
@@ -97,7 +106,21 @@ func listening() {
 }
 
 // serve is a component without the SDK. What Configure's configuration says, it does.
-func serve() {
+func serve() { serveVersions(func(*plugin.ServeConfig) {}) }
+
+// parent never gets ready, and has a child in a session of its own.
+func parent() {
+	c := exec.Command("/proc/self/exe")
+	c.Args[0] = "Child"
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := c.Start(); err != nil {
+		panic(err)
+	}
+	fmt.Fprintln(os.Stderr, "child", c.Process.Pid)
+	select {}
+}
+
+func serveVersions(change func(*plugin.ServeConfig)) {
 	layout.CloseExecutable()
 	line, err := layout.Take()
 	if err != nil {
@@ -106,10 +129,12 @@ func serve() {
 	// go-plugin replaces os.Stdout and os.Stderr: these are the real ones.
 	c := &testComponent{stdout: os.Stdout, stderr: os.Stderr}
 	c.log = hclog.New(&hclog.LoggerOptions{Output: os.Stderr, JSONFormat: true, Level: hclog.Trace})
-	plugin.Serve(handshake.Serve(line, hclog.NewNullLogger(), func(s *grpc.Server) error {
+	conf := handshake.Serve(line, hclog.NewNullLogger(), func(s *grpc.Server) error {
 		controlv1.RegisterComponentServer(s, c)
 		return nil
-	}))
+	})
+	change(conf)
+	plugin.Serve(conf)
 }
 
 type testComponent struct {

@@ -57,7 +57,8 @@ type output struct {
 	filled  time.Time
 	closed  bool
 	tail    [TailLines][]byte
-	tailed  int // lines ever put in tail
+	tailed  int    // lines ever put in tail
+	stderr  []byte // the last line of standard error
 	// starved: the process said that memory ran out, in words that no process survives. hungry is the number of lines put in tail
 	// when it said so in words that a process may survive; 0 is never.
 	starved bool
@@ -78,6 +79,9 @@ func (o *output) put(from stream, text []byte, cut int) {
 	slot := &o.tail[o.tailed%TailLines]
 	*slot = append((*slot)[:0], text[:min(len(text), tailLineMost)]...)
 	o.tailed++
+	if from == fromStderr && len(bytes.TrimSpace(text)) > 0 {
+		o.stderr = append(o.stderr[:0], text[:min(len(text), tailLineMost)]...)
+	}
 	if from != fromStdout {
 		said, last := saysOutOfMemory(text)
 		o.starved = o.starved || last
@@ -152,6 +156,13 @@ func (o *output) last() (lines []string, outOfMemory bool) {
 var dyingWords = [][]byte{
 	[]byte("insufficient memory for the Java Runtime Environment"), []byte("instance of 'std::bad_alloc'"),
 	[]byte("Sanitizer failed to allocate"),
+}
+
+// complaint is the last line of standard error; empty if there was none.
+func (o *output) complaint() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return strings.ToValidUTF8(string(o.stderr), "?")
 }
 
 // saysOutOfMemory recognises what runtimes print when memory has run out. last: the process ends of it; otherwise it may have gone on.

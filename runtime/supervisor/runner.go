@@ -35,6 +35,8 @@ type process struct {
 	helloEnd      *io.PipeWriter
 	silentEnd     *io.PipeWriter
 
+	opening opening // what stdout began with
+
 	started chan struct{} // closed once p or failed is set
 	failed  error
 	p       *guardian.Process
@@ -82,12 +84,13 @@ func (r *process) Start(ctx context.Context) error {
 // readStdout gives go-plugin the handshake and all other lines to the log.
 func (r *process) readStdout() {
 	shaken := false
-	readLines(r.p.Stdout, func(text []byte, cut int) {
+	readLines(io.TeeReader(r.p.Stdout, &r.opening), func(text []byte, cut int) {
 		switch {
 		case shaken:
 			r.output.put(fromStdout, text, cut)
 		case cut == 0 && isHandshake(text):
 			shaken = true
+			r.opening.shaken(text)
 			r.control = controlOf(text)
 			// go-plugin reads it, or has given up and closed the pipe.
 			_, _ = r.helloEnd.Write(append(bytes.Clone(text), '\n'))

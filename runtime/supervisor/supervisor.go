@@ -284,11 +284,14 @@ func (s *Supervisor) failed(ctx context.Context, i *Instance, client *plugin.Cli
 	var err error
 	switch {
 	case alone:
-		err = ErrStart.Wrap(i.exit.Err(i.spec.Name), "%s", i.spec.Name)
+		err = ErrStart.Wrap(i.exit.Err(i.spec.Name), "%s%s", i.spec.Name, i.process.opening.text())
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		err = ErrStartTimeout.New("%s was not ready after %s%s", i.spec.Name, i.spec.StartTimeout, lastWords(i.exit))
+		err = ErrStartTimeout.New("%s was not ready after %s%s%s", i.spec.Name, i.spec.StartTimeout, i.process.opening.text(), lastWords(i.exit))
 	case ctx.Err() != nil:
 		err = ErrCancelled.New("start %s", i.spec.Name)
+	case i.process.opening.foreign(s.conf.Protocols) != 0:
+		err = ErrHandshake.New("%s speaks version %d of the control protocol, this kernel %s%s", i.spec.Name,
+			i.process.opening.foreign(s.conf.Protocols), list(s.conf.Protocols), lastWords(i.exit))
 	default:
 		err = ErrHandshake.Wrap(reason, "%s", i.spec.Name)
 	}
@@ -298,6 +301,9 @@ func (s *Supervisor) failed(ctx context.Context, i *Instance, client *plugin.Cli
 func lastWords(e Exit) string {
 	if len(e.Tail) == 0 {
 		return " and has said nothing"
+	}
+	if e.Complaint != "" {
+		return "; its last line: " + printable(e.Complaint)
 	}
 	return "; its last line: " + printable(e.Tail[len(e.Tail)-1])
 }
