@@ -1,12 +1,21 @@
 package cli
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"carbonado.dev/carbonado/runtime/admin"
+	"carbonado.dev/carbonado/runtime/catalog"
 	"carbonado.dev/carbonado/runtime/pluginkit"
 	"carbonado.dev/carbonado/runtime/pluginkit/conform"
 	"carbonado.dev/sdk/component"
@@ -14,7 +23,7 @@ import (
 
 // developCommands are the verbs that make a component; what they do is runtime/pluginkit's.
 func (a *app) developCommands() []*cobra.Command {
-	return []*cobra.Command{a.newCommand(), a.genCommand(), a.buildCommand(), a.testCommand(), a.conformCommand()}
+	return []*cobra.Command{a.newCommand(), a.genCommand(), a.buildCommand(), a.testCommand(), a.conformCommand(), a.devCommand()}
 }
 
 // project is the component whose folder a command works on: the one given, or the present one.
@@ -111,4 +120,57 @@ func (a *app) conformCommand() *cobra.Command {
 	}}
 	c.Flags().StringVar(&configFile, "config", "", "the component's configuration, a JSON object (default: its schema's defaults)")
 	return c
+}
+
+// swapMost is how long a new package may take until it serves.
+const swapMost = 3 * time.Minute
+
+func (a *app) devCommand() *cobra.Command {
+	return &cobra.Command{Use: "dev [DIR]", Short: "Build at every saved file and swap the component in the running server, until ^C", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		p, err := a.project(args)
+		if err != nil {
+			return err
+		}
+		p.Stdout = a.Stdout
+		if _, err := get[admin.Status](cmd.Context(), a, "/api/status"); err != nil {
+			return err
+		}
+		return p.Dev(cmd.Context(), func(ctx context.Context) error { return a.swap(ctx, p) })
+	}}
+}
+
+// swap installs what was built and waits until the server runs it.
+func (a *app) swap(ctx context.Context, p *pluginkit.Project) error {
+	ctx, cancel := context.WithTimeout(ctx, swapMost)
+	defer cancel()
+	installed, err := catalog.At(a.Home).Install(ctx, p.Package())
+	if err != nil {
+		return err
+	}
+	path := "/api/components/" + url.PathEscape(installed.Name)
+	// Told, the server does not wait for the folder to be quiet. A component that it does not know yet it finds by itself.
+	_, err = call[admin.Component](ctx, a, http.MethodPost, path+"/update", strings.NewReader("{}"))
+	var failure *admin.Failure
+	if err != nil && (!errors.As(err, &failure) || failure.GetStatus() != http.StatusNotFound) {
+		return err
+	}
+	for {
+		c, err := get[admin.Component](ctx, a, path)
+		switch {
+		case errors.As(err, &failure) && failure.GetStatus() == http.StatusNotFound: // not seen yet
+		case err != nil:
+			return err
+		case c.State == "ACTIVE" && c.Detail.Digest == installed.Digest:
+			return nil
+		case c.Cause != nil && c.State != "STARTING" && c.Detail.Digest == installed.Digest:
+			var text bytes.Buffer
+			causeLines(&text, "", c.Cause)
+			return errors.New(strings.TrimSpace(text.String()))
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
