@@ -149,28 +149,39 @@ func (a *app) swap(ctx context.Context, p *pluginkit.Project) error {
 	}
 	path := "/api/components/" + url.PathEscape(installed.Name)
 	// Told, the server does not wait for the folder to be quiet. A component that it does not know yet it finds by itself.
-	_, err = call[admin.Component](ctx, a, http.MethodPost, path+"/update", strings.NewReader("{}"))
-	var failure *admin.Failure
-	if err != nil && (!errors.As(err, &failure) || failure.GetStatus() != http.StatusNotFound) {
+	r, err := call[admin.Replacement](ctx, a, http.MethodPost, path+"/update", strings.NewReader("{}"))
+	if err != nil && !notFound(err) {
 		return err
+	}
+	if r.Cause != nil {
+		return told(r.Cause)
 	}
 	for {
 		c, err := get[admin.Component](ctx, a, path)
 		switch {
-		case errors.As(err, &failure) && failure.GetStatus() == http.StatusNotFound: // not seen yet
-		case err != nil:
+		case err != nil && !notFound(err):
 			return err
-		case c.State == "ACTIVE" && c.Detail.Digest == installed.Digest:
+		case err == nil && c.State == "ACTIVE":
 			return nil
-		case c.Cause != nil && c.State != "STARTING" && c.Detail.Digest == installed.Digest:
-			var text bytes.Buffer
-			causeLines(&text, "", c.Cause)
-			return errors.New(strings.TrimSpace(text.String()))
+		case err == nil && c.Cause != nil && c.State != "STARTING":
+			return told(c.Cause)
 		}
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond): // another process is watched, which can't tell us
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+func notFound(err error) bool {
+	var failure *admin.Failure
+	return errors.As(err, &failure) && failure.GetStatus() == http.StatusNotFound
+}
+
+// told makes an error of a cause with its chain and fix.
+func told(c *admin.Cause) error {
+	var text bytes.Buffer
+	causeLines(&text, "", c)
+	return errors.New(strings.TrimSpace(text.String()))
 }
