@@ -196,6 +196,7 @@ func (s *Server) register() {
 	s.registerSeeing()
 	s.registerChanges()
 	s.registerUpdates()
+	s.registerAttach()
 	s.registerPackages()
 	s.registerWatching()
 	s.registerEvents()

@@ -23,7 +23,7 @@ import (
 
 // developCommands are the verbs that make a component; what they do is runtime/pluginkit's.
 func (a *app) developCommands() []*cobra.Command {
-	return []*cobra.Command{a.newCommand(), a.genCommand(), a.buildCommand(), a.testCommand(), a.conformCommand(), a.devCommand()}
+	return []*cobra.Command{a.newCommand(), a.genCommand(), a.buildCommand(), a.testCommand(), a.conformCommand(), a.devCommand(), a.attachCommand()}
 }
 
 // project is the component whose folder a command works on: the one given, or the present one.
@@ -184,4 +184,17 @@ func told(c *admin.Cause) error {
 	var text bytes.Buffer
 	causeLines(&text, "", c)
 	return errors.New(strings.TrimSpace(text.String()))
+}
+
+func (a *app) attachCommand() *cobra.Command {
+	return &cobra.Command{Use: "attach NAME", Short: "Print the environment with which a process that you start, in a debugger for example, takes a component's place", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		i, err := call[admin.Invitation](cmd.Context(), a, http.MethodPost, "/api/components/"+url.PathEscape(args[0])+"/attach", strings.NewReader("{}"))
+		if err != nil {
+			return err
+		}
+		return a.print(i, func(w io.Writer) {
+			fmt.Fprintf(w, "export CARBONADO_ATTACH=%s\nexport CARBONADO_ATTACH_TOKEN=%s\n", i.Socket, i.Token)
+			fmt.Fprintf(a.Stderr, "Start %s once with this environment before %s; while it is connected it serves in the place of the installed one.\n", i.Name, i.Expires.Format(time.TimeOnly))
+		})
+	}}
 }

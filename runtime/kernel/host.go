@@ -59,6 +59,9 @@ func (h *host) Generation(name string) uint64 {
 
 // Launch verifies the package, opens its ports and starts the process.
 func (h *host) Launch(ctx context.Context, c *plan.Component, generation uint64) (reconcile.Process, error) {
+	if g := h.k.guests.take(c.Name); g != nil {
+		return h.k.guests.launch(ctx, g, c, generation)
+	}
 	p := c.Package
 	if err := h.k.catalog.Verify(p); err != nil {
 		return nil, err

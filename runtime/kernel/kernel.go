@@ -110,6 +110,7 @@ type Kernel struct {
 	deployer    *deploy.Service
 	services    *service.Server
 	host        *host
+	guests      *guests
 	confiner    *confiner
 	events      *events
 	routes      *routes
@@ -203,6 +204,7 @@ func (k *Kernel) open(ctx context.Context) error {
 	k.registry = registry.New()
 	k.events = newEvents()
 	k.host = newHost(k)
+	k.guests = newGuests(k)
 	if err := k.openServices(ctx); err != nil {
 		return err
 	}
@@ -423,6 +425,9 @@ func (k *Kernel) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownDeadline)
 	defer cancel()
 	k.closeDoors(ctx)
+	if k.guests != nil {
+		k.guests.close()
+	}
 	if k.packagesEnd != nil {
 		k.packagesEnd()
 	}

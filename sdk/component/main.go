@@ -94,6 +94,10 @@ func run(name string, spec Spec) {
 }
 
 func serve(name string, spec Spec) {
+	if os.Getenv(attachEnv) != "" {
+		serveAttached(name, spec)
+		return
+	}
 	_ = layout.CloseExecutable()
 	// Name and level come first: what goes to the real standard error is parsed by the kernel.
 	logger := hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Debug, JSONFormat: true})
@@ -119,6 +123,33 @@ func serve(name string, spec Spec) {
 		control.Register(s)
 		return nil
 	}))
+}
+
+// serveAttached is serve for a process that its developer started. Its log is for the developer's eyes.
+func serveAttached(name string, spec Spec) {
+	logger := hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Debug})
+	a, err := attach()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s can't join the kernel: %v\n", name, err)
+		os.Exit(1)
+	}
+	desc, err := readDescriptor(os.Getenv(packageEnv))
+	if err != nil {
+		logger.Error("component.yaml", "error", err)
+		os.Exit(78)
+	}
+	control := NewControl(spec, desc, Host{Log: logger, Listener: a.open, Exit: func() {
+		time.AfterFunc(exitDelay, func() { os.Exit(0) })
+	}})
+	config := handshake.Serve(a.line, logger.Named("go-plugin"), func(s *grpc.Server) error {
+		control.Register(s)
+		return nil
+	})
+	if err := a.announce(); err != nil {
+		logger.Error("attach", "error", err)
+		os.Exit(1)
+	}
+	plugin.Serve(config)
 }
 
 func readDescriptor(pkg string) (*Descriptor, error) {
