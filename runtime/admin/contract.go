@@ -232,7 +232,7 @@ type ProfileRule struct {
 type Event struct {
 	Seq  uint64    `json:"seq"`
 	Time time.Time `json:"time"`
-	// Kind is transition, health, service, artifact, update, status or lost.
+	// Kind is transition, health, service, artifact, deployment, update, status or lost.
 	Kind string `json:"kind"`
 	// Component it is about; empty for the kernel.
 	Component string `json:"component"`
@@ -240,6 +240,8 @@ type Event struct {
 	Text string `json:"text"`
 	// Transition is set for kind transition.
 	Transition *Transition `json:"transition,omitempty"`
+	// Deployment is set for kind deployment.
+	Deployment *ArtifactOperation `json:"deployment,omitempty"`
 	// State and Health after the event, where they are known.
 	State  string `json:"state,omitempty"`
 	Health string `json:"health,omitempty"`
@@ -288,4 +290,19 @@ func (c *Cause) FixText() string {
 		}
 	}
 	return c.Fix
+}
+
+// ArtifactOperation is one moment of an operation on an artifact, as listeners are told it.
+type ArtifactOperation struct {
+	// Phase is before or after, Operation deploy, update or undeploy.
+	Phase       string `json:"phase"`
+	Operation   string `json:"operation"`
+	Path        string `json:"path"`
+	Type        string `json:"type"`
+	Digest      string `json:"digest"`
+	Transaction uint64 `json:"transaction"`
+	// Result after it: DEPLOYED, WAITING, FAULTY or GONE.
+	Result string `json:"result,omitempty"`
+	// Trace is the id of the trace that it was done under.
+	Trace string `json:"trace"`
 }

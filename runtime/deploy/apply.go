@@ -328,9 +328,9 @@ func (s *Service) try(ctx context.Context, o Owner, l label, do step, tx uint64,
 		}
 	}
 	if do.action == update {
-		return s.call(ctx, o.Client.Update, r)
+		return s.announced(ctx, OperationUpdate, o.Component, o.Client.Update, r)
 	}
-	return s.call(ctx, o.Client.Deploy, r)
+	return s.announced(ctx, OperationDeploy, o.Component, o.Client.Deploy, r)
 }
 
 func request(l label, digest string, content []byte, tx uint64) *controlv1.DeployRequest {
@@ -460,7 +460,7 @@ func at(e *cause.Error, p string) *cause.Error {
 
 // takeBack undeploys an artifact whose file is gone.
 func (s *Service) takeBack(ctx context.Context, o Owner, e *entry, r *controlv1.DeployRequest, batch uint64) bool {
-	a := s.call(ctx, o.Client.Undeploy, r)
+	a := s.announced(ctx, OperationUndeploy, o.Component, o.Client.Undeploy, r)
 	if ctx.Err() != nil {
 		return false
 	}

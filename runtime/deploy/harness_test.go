@@ -188,6 +188,8 @@ type world struct {
 	bell    *fakeBell
 	service *Service
 	changes []Artifact
+	// listeners are given to the next start.
+	listeners []Listener
 
 	mu     sync.Mutex // guards owners and changes
 	owners []Owner
@@ -238,7 +240,7 @@ func (w *world) start() {
 	w.t.Helper()
 	w.bell = &fakeBell{rings: make(chan struct{}, 1), known: map[string]bool{}}
 	s, err := New(Options{
-		Repository: w.home, Data: filepath.Join(w.home, "data/kernel/artifacts"), Deployers: w, Bell: w.bell,
+		Repository: w.home, Data: filepath.Join(w.home, "data/kernel/artifacts"), Deployers: w, Bell: w.bell, Listeners: w.listeners,
 		OnChange: func(a Artifact) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

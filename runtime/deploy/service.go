@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"carbonado.dev/sdk/telemetry"
 	"google.golang.org/protobuf/proto"
 
 	"carbonado.dev/sdk/cause"
@@ -75,6 +77,10 @@ type Options struct {
 	// OnChange is told each change of an artifact, in order, from the goroutine that made it; nil means nobody. For a file
 	// that is gone, State is Gone. It must not block or call back.
 	OnChange func(Artifact)
+	// Listeners are told before and after each operation, in their order.
+	Listeners []Listener
+	// Telemetry takes spans of the operations; nil means none.
+	Telemetry *telemetry.Registry
 }
 
 // Service keeps deployers equal to the disk. Its methods are safe for concurrent use; Run must run once.
@@ -90,6 +96,9 @@ type Service struct {
 	now   func() time.Time
 	log   hclog.Logger
 	told  func(Artifact)
+
+	listeners []Listener
+	telemetry *telemetry.Registry
 
 	// owners is rung by Ring; scanned is closed after the first look.
 	owners  chan struct{}
@@ -146,7 +155,7 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		repo: repo, base: o.Repository, roots: []string{ServerRoot, DropinsRoot}, blobs: kept, who: o.Deployers, bell: o.Bell,
-		times: o.Times.orDefaults(), now: o.Now, log: o.Log, told: o.OnChange,
+		times: o.Times.orDefaults(), now: o.Now, log: o.Log, told: o.OnChange, listeners: o.Listeners, telemetry: o.Telemetry,
 		owners: make(chan struct{}, 1), scanned: make(chan struct{}),
 		entries: map[string]*entry{}, needers: map[string]map[*entry]bool{}, offered: map[string]int{},
 		turns: map[string]chan struct{}{}, pauses: map[string]pause{}, used: x.Transactions, top: x.Transactions,

@@ -85,6 +85,18 @@ func (e *events) artifact(a deploy.Artifact) {
 	e.send(admin.Event{Kind: "artifact", Component: a.Owner, Text: fmt.Sprintf("%s is %s", a.Path, a.State), Cause: admin.CauseOf(a.Cause)})
 }
 
+// deployment is a deploy.Listener.
+func (e *events) deployment(_ context.Context, l deploy.Lifecycle) error {
+	text := fmt.Sprintf("%s %s of %s", l.Phase, l.Operation, l.Path)
+	if l.Result != "" {
+		text += fmt.Sprintf(": %s", l.Result)
+	}
+	e.send(admin.Event{Kind: "deployment", Component: l.Owner, Text: text, Cause: admin.CauseOf(l.Cause), Deployment: &admin.ArtifactOperation{
+		Phase: string(l.Phase), Operation: string(l.Operation), Path: l.Path, Type: l.Type, Digest: l.Digest, Transaction: l.Transaction, Result: string(l.Result), Trace: l.Trace,
+	}})
+	return nil
+}
+
 func (e *events) status(state string) {
 	e.send(admin.Event{Kind: "status", Text: "the server is " + state, State: state})
 }

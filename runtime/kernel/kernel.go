@@ -43,6 +43,7 @@ import (
 	"carbonado.dev/sdk/idle"
 	kernelv1 "carbonado.dev/sdk/proto/carbonado/kernel/v1"
 	"carbonado.dev/sdk/service"
+	"carbonado.dev/sdk/telemetry"
 )
 
 // Exit codes of the server.
@@ -101,6 +102,7 @@ type Kernel struct {
 	deployments *deployments
 	arguments   *arguments
 	metrics     *metrics
+	telemetry   *telemetry.Registry
 	guardian    *guardian.Client
 	supervisor  *supervisor.Supervisor
 	packages    *packages
@@ -140,7 +142,7 @@ type Kernel struct {
 // Run runs the kernel until it is told to stop, and answers the process's exit code. It must be called in a process that the guardian
 // started.
 func Run(o Options) int {
-	k := &Kernel{options: o, home: o.Home, started: time.Now(), state: "STARTING", doors: map[string]string{}, plans: map[string]admin.ChangeRequest{}}
+	k := &Kernel{options: o, home: o.Home, started: time.Now(), state: "STARTING", doors: map[string]string{}, plans: map[string]admin.ChangeRequest{}, telemetry: telemetry.New()}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	ctx, k.stop = context.WithCancel(ctx)
@@ -215,7 +217,7 @@ func (k *Kernel) open(ctx context.Context) error {
 	k.deployer, err = deploy.New(deploy.Options{
 		Repository: repository, Data: filepath.Join(repository, "data", "kernel", "artifacts"), Deployers: k.packages, Roles: k.roles(),
 		Times: deploy.Times{Rescan: k.config.Server.UpdateInterval.V},
-		Log:   k.logs.root.Named("deploy"), OnChange: k.events.artifact,
+		Log:   k.logs.root.Named("deploy"), OnChange: k.events.artifact, Listeners: []deploy.Listener{k.events.deployment}, Telemetry: k.telemetry,
 	})
 	if err != nil {
 		return err
@@ -379,6 +381,7 @@ func nextRun(path string) (uint64, error) {
 // notify passes the reconciler's events on: to history, to watchers, to hot deployment and the gateway.
 func (k *Kernel) notify(ev reconcile.Event) {
 	if t := ev.Transition; t != nil {
+		k.confiner.look()
 		k.metrics.transition(ev.Component, t.To.String())
 		k.history.record(ev.Component, *t)
 		level := hclog.Info
