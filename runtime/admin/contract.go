@@ -84,6 +84,13 @@ type Status struct {
 	Components map[string]int `json:"components"`
 	// Causes of what is not as it should be; empty if all is well.
 	Causes []Cause `json:"causes"`
+	// GuardianVersion is the version of the guardian's program where that is another one than the kernel's: it is replaced at the next
+	// start of the whole.
+	GuardianVersion string `json:"guardianVersion,omitempty"`
+	// Takeover is set in a kernel that followed another beneath running components.
+	Takeover *Takeover `json:"takeover,omitempty"`
+	// Upgrade is the last one since the guardian's start.
+	Upgrade *Upgrade `json:"upgrade,omitempty"`
 }
 
 // Component is one line of `carbonado component ls`; Detail is filled by Component only.

@@ -199,6 +199,7 @@ func (s *Server) register() {
 	s.registerAttach()
 	s.registerPackages()
 	s.registerWatching()
+	s.registerUpgrade()
 	s.registerEvents()
 	s.registerLogs()
 	s.mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {

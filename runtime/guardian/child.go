@@ -197,6 +197,9 @@ func (g *guardian) killAll() {
 // reap looks at every child: an ended component is taken off the list and told to the kernel; a stray, which is a process whose
 // parent died, is killed unless it has stayed in a living component's group.
 func (g *guardian) reap() {
+	if g.kernel != 0 && brood.Ended(g.kernel) {
+		g.takeKernel(g.kernel) // first: what ended with it is for the next one to hear
+	}
 	for pid, c := range g.children {
 		if !brood.Ended(pid) {
 			continue

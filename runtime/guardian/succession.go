@@ -301,7 +301,7 @@ func (g *guardian) adopt(pid int) (c *child, fds []int, err error) {
 
 // tell says to the kernel that a process has ended, or keeps it for the next one.
 func (g *guardian) tell(c *child, e Exit) {
-	if c.known && g.link != nil {
+	if c.known && g.kernel != 0 && !brood.Ending(g.kernel) {
 		g.link.out.put(reply{Exit: &e})
 		c.close()
 		return

@@ -105,7 +105,7 @@ func (k *Kernel) serveGateway(https, http net.Listener) {
 
 // operator is whoever reaches the admin socket: the server's own user or root.
 func operator() *commonv1.Principal {
-	return &commonv1.Principal{User: "operator", Tenant: tenant, Roles: []string{"admin"}, Permissions: []string{"/permission"}, Via: "admin-socket"}
+	return &commonv1.Principal{User: "operator", Tenant: tenant, Roles: []string{"admin"}, Permissions: []string{"/permission"}, Via: admin.ViaSocket}
 }
 
 // door opens one port of the gateway; the guardian holds it.

@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -67,12 +66,7 @@ func (h *host) Launch(ctx context.Context, c *plan.Component, generation uint64)
 		return nil, err
 	}
 	d := p.Descriptor
-	digest := ""
-	for _, f := range p.Files {
-		if f.Path == d.Executable {
-			digest = f.SHA256
-		}
-	}
+	digest := executableDigest(p)
 	listeners, err := h.listen(ctx, d)
 	if err != nil {
 		return nil, err
@@ -230,13 +224,12 @@ func (h *host) Configuration(c *plan.Component, p reconcile.Process) (*controlv1
 	return req, nil
 }
 
-// principalKey is the key under which the gateway signs principals for a component. It lives as long as the kernel.
+// principalKey is the key under which the gateway signs principals for a component. It lives as long as the guardian.
 func (h *host) principalKey(name string) []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.keys[name] == nil {
-		h.keys[name] = make([]byte, 32)
-		_, _ = rand.Read(h.keys[name]) // never fails (crypto/rand)
+		h.keys[name] = h.k.succession.principalSecret(name)
 	}
 	return h.keys[name]
 }

@@ -125,6 +125,9 @@ type Kernel struct {
 	admin       *admin.Server
 	socket      *admin.Socket
 	keys        *tlskeys.Pair
+	// succession is this kernel's place among those of one guardian; lastNote is guarded by its keeping.
+	succession succession
+	lastNote   []byte
 	// doors are the gateway's addresses by key; written before anything is served.
 	doors map[string]string
 
@@ -152,16 +155,21 @@ func Run(o Options) int {
 		if fix := cause.From(err).Proto().GetFix(); fix != "" {
 			fmt.Fprintf(o.Terminal, "  fix: %s\n", fix)
 		}
-		k.close()
+		if k.succession.follows() {
+			k.leave() // the components run on: the guardian tries another kernel, or ends them
+		} else {
+			k.close()
+		}
 		return exitCode(err)
 	}
-	defer k.close()
+	defer func() { k.finish() }()
 	go idle.Watch(ctx)
 	go k.confiner.keepShowing(ctx, k.reconciler.Plan)
 	k.announce(ctx)
 	<-ctx.Done()
 	k.setState("STOPPING")
 	k.log.Info("stopping")
+	k.sayStopping()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.exit
@@ -182,6 +190,13 @@ func (k *Kernel) open(ctx context.Context) error {
 	if err := k.read(ctx); err != nil {
 		return err
 	}
+	var err error
+	if k.guardian, err = guardian.Connect(); err != nil {
+		return err
+	}
+	if err := k.inherit(ctx); err != nil {
+		return err
+	}
 	if err := k.openPackages(ctx); err != nil {
 		return err
 	}
@@ -193,14 +208,11 @@ func (k *Kernel) open(ctx context.Context) error {
 	if err := k.openKeys(); err != nil {
 		return err
 	}
-	if k.guardian, err = guardian.Connect(); err != nil {
-		return err
-	}
 	repository := filepath.Join(k.home, "repository")
 	if k.confiner, err = newConfiner(k.home, k.config.Server.Privileges); err != nil {
 		return err
 	}
-	if k.supervisor, err = supervisor.New(supervisor.Config{Guardian: k.guardian, RunFolder: filepath.Join(repository, "run"), Log: k.logs.root, Digests: k.catalog.Digests(), OwnUsers: k.confiner.users != nil}); err != nil {
+	if k.supervisor, err = supervisor.New(supervisor.Config{Guardian: k.guardian, RunFolder: filepath.Join(repository, "run"), Log: k.logs.root, Digests: k.catalog.Digests(), OwnUsers: k.confiner.users != nil, Inherited: k.succession.follows()}); err != nil {
 		return err
 	}
 	k.registry = registry.New()
@@ -222,6 +234,7 @@ func (k *Kernel) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	k.attach(ctx, p)
 	kernelv1.RegisterCoordinatorServer(k.services, cluster.NewServer(k.coordinator))
 	kernelv1.RegisterArtifactsServer(k.services, deploy.NewServer(k.deployer))
 	if err := k.services.Start(); err != nil {
@@ -229,7 +242,7 @@ func (k *Kernel) open(ctx context.Context) error {
 	}
 	for i, name := range []string{kernelv1.Coordinator_ServiceDesc.ServiceName, kernelv1.Artifacts_ServiceDesc.ServiceName} {
 		if _, err := k.registry.Publish(registry.Publication{
-			Service: name, Version: semver.MustParse("1.0.0"), Provider: reconcile.KernelName, Generation: 1, LocalID: uint64(i + 1),
+			Service: name, Version: semver.MustParse("1.0.0"), Provider: reconcile.KernelName, Generation: k.run, LocalID: uint64(i + 1),
 			Address: k.services.Address(), Pid: os.Getpid(), Uid: os.Getuid(),
 		}); err != nil {
 			return err
@@ -239,7 +252,9 @@ func (k *Kernel) open(ctx context.Context) error {
 	k.history.begin(k.resolution.Profile)
 	k.history.rules(p)
 	k.booted = time.Now()
+	k.keepNote(ctx) // before any component is told a key that it makes
 	k.reconciler.Apply(p)
+	k.succession.end = k.keepNotes()
 	k.deployments.record(reconcile.KernelName, "the server started", nil, "done", k.desired())
 	if err := k.openDoors(ctx); err != nil {
 		return err
@@ -407,7 +422,11 @@ func (k *Kernel) setState(s string) {
 
 // announce waits until the components have settled and says so.
 func (k *Kernel) announce(ctx context.Context) {
-	settle, cancel := context.WithTimeout(ctx, settleDeadline)
+	most := settleDeadline
+	if k.succession.follows() {
+		most = takeOverSettle
+	}
+	settle, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	late, err := k.reconciler.WaitMostSettled(settle, startPatience)
 	if ctx.Err() != nil {
@@ -416,7 +435,11 @@ func (k *Kernel) announce(ctx context.Context) {
 	if err != nil || len(late) > 0 {
 		k.log.Warn("some components are still on their way", "components", strings.Join(late, ", "))
 	}
+	if err := k.guardian.Ready(ctx); err != nil {
+		k.log.Warn("the guardian does not know that this kernel has come up", "error", err)
+	}
 	k.setState("RUNNING")
+	k.tookOver()
 	k.writeSummary(ctx)
 	if err := k.catalog.SaveDigests(); err != nil {
 		k.log.Warn("digests are not kept for the next start", "error", err)
@@ -433,6 +456,9 @@ func (k *Kernel) close() {
 	}
 	if k.packagesEnd != nil {
 		k.packagesEnd()
+	}
+	if k.succession.end != nil {
+		k.succession.end()
 	}
 	if k.deployerEnd != nil {
 		k.deployerEnd()

@@ -32,6 +32,7 @@ func (k *Kernel) Status(context.Context) (admin.Status, error) {
 		State: state, Profile: k.resolution.Profile, GuardianPid: k.guardian.PID(), KernelPid: os.Getpid(), Since: k.started.UTC(),
 		NodeID: k.nodeID, Version: k.options.Version, Home: k.home, PortOffset: k.offset, Components: map[string]int{}, Causes: []admin.Cause{},
 	}
+	k.standing(&s)
 	for _, v := range k.reconciler.Views() {
 		c := k.line(v)
 		s.Components[c.State]++

@@ -132,14 +132,18 @@ type Reconciler struct {
 	// users are the names of components by the contract that they require, askers by the keys of what they require (registry.Query.Keys),
 	// dependants by the component that the plan wires them to.
 	users, askers, dependants map[string][]string
-	changed                   chan struct{} // closed and renewed at each change of any unit
-	wg                        sync.WaitGroup
+	// inherited is what an earlier kernel has left, until the first Apply; admissions is who admits a process that is about to end.
+	inherited  map[string]*estate
+	admissions map[int][]admitted
+	changed    chan struct{} // closed and renewed at each change of any unit
+	wg         sync.WaitGroup
 }
 
 // New makes a Reconciler without units; Apply brings them.
 func New(c Config) *Reconciler {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, wirings: map[*wiring]struct{}{}, changed: make(chan struct{})}
+	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, wirings: map[*wiring]struct{}{}, changed: make(chan struct{}),
+		inherited: map[string]*estate{}, admissions: map[int][]admitted{}}
 	r.track = c.Registry.Track(registry.Query{}, func(ev registry.Event) {
 		r.Notify(Event{Component: ev.Service.Provider, Service: &ev})
 		if ev.Kind == registry.Modified {
@@ -177,6 +181,7 @@ func (r *Reconciler) Apply(p *plan.Plan) {
 			u.setPlanned(nil)
 		}
 	}
+	r.settleEstate()
 }
 
 // add starts a unit. Called under mu.

@@ -48,6 +48,7 @@ func (w *wiring) follow(name string, q registry.Query, r component.Require, g *g
 	ref := &reference{
 		w: w, name: name, gate: g, max: r.Cardinality.Max, static: r.Static, reluctant: r.Reluctant, filter: r.Filter.Text(), bound: map[uint64]*link{},
 	}
+	ref.inherit(w.inherited[name])
 	ref.mu.Lock() // until track is set
 	ref.track = w.r.Registry.Track(q, func(registry.Event) { ref.settle() })
 	ref.mu.Unlock()
@@ -257,6 +258,7 @@ func (ref *reference) connect(s registry.Service) {
 		return ref.w.consumer.Bind(ctx, &controlv1.BindRequest{
 			Reference: ref.name, ServiceId: s.ID, Generation: s.Generation, Service: s.Service, Properties: s.Properties, Ranking: int32(s.Ranking),
 			Provider: s.Provider, Address: s.Address, Token: l.token, ProviderPid: int32(s.Pid), ProviderUid: int32(s.Uid),
+			LocalId: s.LocalID, Version: s.Version.String(), Exported: s.Exported,
 		})
 	})
 	ref.set(s.ID, l) // the consumer knows it: a gate may count it

@@ -37,8 +37,9 @@ type unit struct {
 
 	// owned by the unit's goroutine
 	restarts  supervisor.Restarts
-	body           // the serving process
-	over      bool // another unit has taken this one's place
+	body              // the serving process
+	over      bool    // another unit has taken this one's place
+	estate    *estate // what an earlier kernel has left, until the first step
 	retryAt   time.Time
 	waitSince time.Time
 	settleAt  time.Time // when what an earlier process had published and this one has not goes for good; zero: nothing is left to go
@@ -51,6 +52,7 @@ type unit struct {
 	pid     int
 	gen     uint64
 	crashes int
+	kept    supervisor.SavedRestarts // of restarts
 	health  component.Health
 	hcause  *component.Cause // why health is what it is
 	gates   []GateView       // of the serving process
@@ -79,6 +81,7 @@ func (r *Reconciler) newUnit(c *plan.Component) *unit {
 	u.machine = component.NewMachine(c.Name, time.Now, func() uint64 { return r.seq.Add(1) }, func(name string, t component.Transition) {
 		r.Notify(Event{Component: name, Transition: &t, Cause: t.Cause})
 	})
+	r.inheritance(u)
 	return u
 }
 
@@ -131,6 +134,7 @@ func (u *unit) run(ctx context.Context) {
 		u.busy, u.dirty = true, false
 		u.mu.Unlock()
 		next := u.step(ctx)
+		u.remember()
 		u.mu.Lock()
 		u.busy = false
 		u.mu.Unlock()
@@ -171,6 +175,10 @@ const idle = time.Hour
 
 // once makes at most one move. again: look once more at once.
 func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
+	if u.estate != nil {
+		u.takeOver(ctx)
+		return true, 0
+	}
 	o := u.takeOrder()
 	want, why := u.wanted()
 	state, _ := u.machine.State()

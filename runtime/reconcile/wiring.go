@@ -50,11 +50,18 @@ type wiring struct {
 	refs     []*reference
 	// stale is told that a static reference is no longer what it was at the start.
 	stale func()
+	// inherited are the links of a process that was taken over, by reference.
+	inherited map[string]map[uint64]*link
 }
 
 // wire starts the references of a component's process.
 func (r *Reconciler) wire(u *unit, p Process, c *plan.Component) *wiring {
-	w := &wiring{r: r, consumer: consumerProcess{p.Component()}, name: u.name, pid: p.PID(), uid: p.UID(), stale: u.kick}
+	return r.rewire(u, p, c, nil)
+}
+
+// rewire is wire for a process that holds links already.
+func (r *Reconciler) rewire(u *unit, p Process, c *plan.Component, inherited map[string]map[uint64]*link) *wiring {
+	w := &wiring{r: r, consumer: consumerProcess{p.Component()}, name: u.name, pid: p.PID(), uid: p.UID(), stale: u.kick, inherited: inherited}
 	w.follow(KernelName, registry.Query{Provider: KernelName}, component.Require{Cardinality: component.Multiple}, nil)
 	for _, q := range c.Requires {
 		w.follow(q.Name, queryOf(q), q, nil)

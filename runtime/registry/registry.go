@@ -107,6 +107,8 @@ type Registry struct {
 	index map[string]map[uint64]*Service
 	// newest is, per provider, the highest generation seen: older ones may no longer speak.
 	newest map[string]uint64
+	// restored are those by Restore that were not published since.
+	restored map[uint64]bool
 	// trackings by the keys of their queries.
 	trackings map[string]map[*Tracking]struct{}
 }
@@ -115,7 +117,7 @@ type Registry struct {
 func New() *Registry {
 	return &Registry{
 		services: map[uint64]*Service{}, index: map[string]map[uint64]*Service{},
-		newest: map[string]uint64{}, trackings: map[string]map[*Tracking]struct{}{},
+		newest: map[string]uint64{}, restored: map[uint64]bool{}, trackings: map[string]map[*Tracking]struct{}{},
 	}
 }
 
@@ -149,6 +151,7 @@ func (r *Registry) Publish(p Publication) (Service, error) {
 	}
 	old := *s
 	r.leave(old)
+	delete(r.restored, s.ID)
 	s.Publication, s.Suspended = p, false
 	s.Revision++
 	r.enter(s)
@@ -233,9 +236,11 @@ func (r *Registry) Suspend(provider string, generation uint64) []Service {
 }
 
 // Settle ends a restart: what the provider had before this generation, or before it was suspended, and has not published again goes
-// for good. It gives the services that went, by id.
+// for good, and so does what Restore entered. It gives the services that went, by id.
 func (r *Registry) Settle(provider string, generation uint64) []Service {
-	return r.removeWhere(provider, func(s *Service) bool { return s.Generation < generation || s.Generation == generation && s.Suspended })
+	return r.removeWhere(provider, func(s *Service) bool {
+		return s.Generation < generation || s.Generation == generation && s.Suspended || r.restored[s.ID]
+	})
 }
 
 // WithdrawProvider removes all services of a provider for good: it is stopped, failed, disabled or uninstalled. It gives
@@ -261,6 +266,7 @@ func (r *Registry) removeWhere(provider string, gone func(*Service) bool) []Serv
 func (r *Registry) remove(s *Service) {
 	delete(r.services, s.ID)
 	r.leave(*s)
+	delete(r.restored, s.ID)
 	r.tell(s, nil)
 }
 

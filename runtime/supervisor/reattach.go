@@ -44,11 +44,13 @@ type record struct {
 	// RunFolder is the attempt's; Control the path of the control socket in it.
 	RunFolder string `json:"runFolder"`
 	Control   string `json:"control"`
+	// Protocol is the version of the control protocol that was agreed.
+	Protocol int `json:"protocol,omitempty"`
 }
 
 // remember leaves the record of a started instance with the guardian.
 func (s *Supervisor) remember(ctx context.Context, i *Instance) {
-	b, err := json.Marshal(record{Format: recordFormat, Spec: i.spec, RunFolder: i.runFolder, Control: i.process.control})
+	b, err := json.Marshal(record{Format: recordFormat, Spec: i.spec, RunFolder: i.runFolder, Control: i.process.control, Protocol: i.protocol})
 	if err == nil {
 		err = i.process.p.Keep(ctx, b)
 	}
@@ -79,7 +81,7 @@ func (s *Supervisor) Attach(ctx context.Context, p *guardian.Process) (*Instance
 	log := s.conf.Log.Named(r.Spec.Name)
 	lines := newLineLog(log)
 	i := &Instance{
-		spec: r.Spec, runFolder: r.RunFolder, started: p.Started, done: make(chan struct{}),
+		spec: r.Spec, runFolder: r.RunFolder, protocol: r.Protocol, started: p.Started, done: make(chan struct{}),
 		output: newOutput(lines.line, lines.lost, time.Now),
 	}
 	i.process = adopted(r.Spec.Name, r.RunFolder, i.output, p)
@@ -113,6 +115,8 @@ func (s *Supervisor) Attach(ctx context.Context, p *guardian.Process) (*Instance
 		err = i.exit.Err(r.Spec.Name)
 	case err != nil:
 		err = ErrSilent.Wrap(err, "%s (pid %d)", r.Spec.Name, p.PID)
+	default:
+		s.work.Go(func() { s.guard(i) })
 	}
 	return i, answer, err
 }

@@ -86,3 +86,19 @@ func pause(row int, random float64) time.Duration {
 	}
 	return d - time.Duration(BackoffJitter*random*float64(d))
 }
+
+// SavedRestarts is a Restarts on its way from one kernel to the next.
+type SavedRestarts struct {
+	Row   int       `json:"row,omitempty"`
+	Used  float64   `json:"used,omitempty"`
+	Seen  time.Time `json:"seen,omitzero"`
+	Spent bool      `json:"spent,omitempty"`
+}
+
+// Save gives what has been charged so far.
+func (r *Restarts) Save() SavedRestarts { return SavedRestarts{r.row, r.used, r.seen, r.spent} }
+
+// Restore goes on with what an earlier kernel had charged, under the budget of this value.
+func (r *Restarts) Restore(s SavedRestarts) {
+	r.row, r.used, r.seen, r.spent = s.Row, s.Used, s.Seen, s.Spent
+}

@@ -115,6 +115,9 @@ func (s *Control) step(name string, from, to phase, f func() error) (err error) 
 	return nil
 }
 
+// abilities of this SDK beyond the control protocol's major version.
+var abilities = []string{"replay", "reacquire", "handover", "takeover"}
+
 // Configure implements controlv1.ComponentServer.
 func (s *Control) Configure(_ context.Context, req *controlv1.ConfigureRequest) (*controlv1.ConfigureResponse, error) {
 	err := s.step("Configure", phaseNew, phaseConfigured, func() error {
@@ -135,7 +138,7 @@ func (s *Control) Configure(_ context.Context, req *controlv1.ConfigureRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return &controlv1.ConfigureResponse{ServiceAddress: s.svc.Address(), Abilities: []string{"replay", "reacquire", "handover"}}, nil
+	return &controlv1.ConfigureResponse{ServiceAddress: s.svc.Address(), Abilities: abilities}, nil
 }
 
 // Prepare implements controlv1.ComponentServer.

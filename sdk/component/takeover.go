@@ -44,7 +44,7 @@ func (s *Control) TakeOver(ctx context.Context, _ *controlv1.TakeOverRequest) (*
 		return resp, nil // nothing is known and nothing is held before Configure
 	}
 	resp.Name, resp.Version, resp.Generation = s.c.Name(), s.c.Version(), s.c.Generation()
-	resp.ServiceAddress, resp.Admissions = svc.Address(), svc.Admissions()
+	resp.ServiceAddress, resp.Abilities, resp.Admissions = svc.Address(), abilities, svc.Admissions()
 	s.c.mu.Lock()
 	refs := make([]*Refs, 0, len(s.c.refs))
 	for _, name := range slices.Sorted(maps.Keys(s.c.refs)) {

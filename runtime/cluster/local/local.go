@@ -25,12 +25,22 @@ const (
 	numberBlock = 1000
 )
 
-// state is the file. Leases are not in it: every holder on a cluster of one is a process below this kernel and ends with
-// it. Their tokens go on from where they were, because numbers are reserved on disk before they are given.
+// state is the file. Every holder on a cluster of one is a process beneath this node's guardian and ends with it, so leases are
+// forgotten unless a kernel follows another beneath running holders (Resume). Tokens go on from where they were in any case, because
+// numbers are reserved on disk before they are given.
 type state struct {
 	// Reserved is the highest number that may have been given as a token or a version.
 	Reserved uint64          `json:"reserved"`
 	Values   map[string]item `json:"values"`
+	// Leases are those given and not released; renewals are not written down.
+	Leases map[string]kept `json:"leases,omitempty"`
+}
+
+// kept is a lease for a kernel that follows.
+type kept struct {
+	Holder string `json:"holder"`
+	Token  uint64 `json:"token"`
+	TTLMs  int64  `json:"ttlMs"`
 }
 
 type item struct {
@@ -56,7 +66,8 @@ type Coordinator struct {
 	leases   map[string]lease
 	watchers map[string]map[*watcher]bool
 	closed   bool
-	broken   error // a write failed: what is on disk is not known, so nothing is promised any more
+	earlier  map[string]kept // leases of an earlier kernel
+	broken   error           // a write failed: what is on disk is not known, so nothing is promised any more
 }
 
 type watcher struct {
@@ -120,6 +131,7 @@ func (c *Coordinator) load(folder string) error {
 		c.state.Values = map[string]item{}
 	}
 	c.given = c.state.Reserved
+	c.earlier, c.state.Leases = c.state.Leases, nil
 	return nil
 }
 
@@ -204,10 +216,10 @@ func (c *Coordinator) Acquire(ctx context.Context, name, holder string, ttl time
 		held.expires = now.Add(ttl)
 	} else {
 		n, reserved := c.number()
-		if reserved != c.state.Reserved {
-			if err := c.write(state{Reserved: reserved, Values: c.state.Values}); err != nil {
-				return cluster.Lease{}, err
-			}
+		next := state{Reserved: reserved, Values: c.state.Values, Leases: c.keptLeases(now)}
+		next.Leases[name] = kept{Holder: holder, Token: n, TTLMs: ttl.Milliseconds()}
+		if err := c.write(next); err != nil {
+			return cluster.Lease{}, err
 		}
 		c.given = n
 		held = lease{holder: holder, token: n, expires: now.Add(ttl)}
@@ -238,8 +250,32 @@ func (c *Coordinator) Release(ctx context.Context, name, holder string, token ui
 	}
 	if l, ok := c.leases[name]; ok && l.holder == holder && l.token == token {
 		delete(c.leases, name)
+		return c.write(state{Reserved: c.state.Reserved, Values: c.state.Values, Leases: c.keptLeases(time.Now())})
 	}
 	return nil
+}
+
+// keptLeases copies the leases on disk that are still given. The caller holds mu.
+func (c *Coordinator) keptLeases(now time.Time) map[string]kept {
+	out := map[string]kept{}
+	for name, k := range c.state.Leases {
+		if l, ok := c.leases[name]; ok && l.token == k.Token && now.Before(l.expires) {
+			out[name] = k
+		}
+	}
+	return out
+}
+
+// Resume takes up the leases that an earlier kernel had given and not taken back: their holders run on. Each lasts its time to live from
+// now. Call it at once after Open, or not at all.
+func (c *Coordinator) Resume() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	c.state.Leases = c.earlier
+	for name, k := range c.earlier {
+		c.leases[name] = lease{holder: k.Holder, token: k.Token, expires: now.Add(time.Duration(k.TTLMs) * time.Millisecond)}
+	}
 }
 
 // Get implements cluster.Coordinator.
@@ -308,7 +344,7 @@ func (c *Coordinator) Delete(ctx context.Context, key string, ifVersion uint64) 
 // change puts or, with nil, removes an item, and wakes those who watch it. The caller holds mu.
 func (c *Coordinator) change(key string, to *item) (uint64, error) {
 	n, reserved := c.number()
-	next := state{Reserved: reserved, Values: make(map[string]item, len(c.state.Values)+1)}
+	next := state{Reserved: reserved, Values: make(map[string]item, len(c.state.Values)+1), Leases: c.state.Leases}
 	for k, v := range c.state.Values {
 		next.Values[k] = v
 	}

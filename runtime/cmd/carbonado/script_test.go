@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -28,7 +30,11 @@ import (
 //	server [ARG …]       starts `carbonado server ARG …` in the background and waits until it is RUNNING
 //	serverfails CODE ARG …  runs it and wants that exit code
 //	stopserver           SIGTERM to the guardian; wants exit code 0 and no process left
-//	kill9 NAME           kill -9 of a component's process, of "kernel" or of "guardian"
+//	kill9 NAME …         kill -9 of components' processes, of "kernel" or of "guardian", all in one moment; after a kernel's the one that
+//	                     follows is waited for
+//	said REGEXP          waits until the server's output matches
+//	serverends CODE      waits until the server has ended by itself, with that exit code
+//	pids FILE            writes the components' names and pids, sorted
 //	nothingleft          no process of the installation lives within five seconds
 //	eventually CMD …     runs a command until it succeeds; `eventually -match REGEXP CMD …` until its output matches
 //	freeze NAME          SIGSTOP to a component's process
@@ -41,7 +47,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"server": cmdServer, "serverfails": cmdServerFails, "stopserver": cmdStopServer, "kill9": cmdKill9,
+			"server": cmdServer, "serverfails": cmdServerFails, "stopserver": cmdStopServer, "kill9": cmdKill9, "pids": cmdPids, "said": cmdSaid, "serverends": cmdServerEnds,
 			"nothingleft": cmdNothingLeft, "eventually": cmdEventually, "freeze": cmdFreeze, "pid": cmdPID, "ended": cmdEnded,
 			"carbonado": cmdCarbonado,
 		},
@@ -204,6 +210,9 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 // remember notes the pids of all processes, so that nothingleft can look for them.
 func (l *lab) remember(ts *testscript.TestScript) {
 	_, l.pids["kernel"], l.pids["guardian"] = l.status(ts)
+	if l.server != nil {
+		l.pids["watch"] = l.server.Process.Pid
+	}
 	out, err := l.command(ts, "component", "ls", "-o", "json").Output()
 	if err != nil {
 		return
@@ -259,19 +268,82 @@ func cmdStopServer(ts *testscript.TestScript, neg bool, args []string) {
 func cmdKill9(ts *testscript.TestScript, neg bool, args []string) {
 	l := labOf(ts)
 	l.remember(ts)
-	pid := l.pids[args[0]]
-	if pid == 0 {
-		ts.Fatalf("no process of %s", args[0])
+	for _, name := range args {
+		if l.pids[name] == 0 {
+			ts.Fatalf("no process of %s", name)
+		}
 	}
-	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
-	if args[0] == "kernel" || args[0] == "guardian" {
+	if len(args) > 1 {
+		// The guardian sees all of them at once.
+		ts.Check(syscall.Kill(l.pids["guardian"], syscall.SIGSTOP))
+	}
+	for _, name := range args {
+		ts.Check(syscall.Kill(l.pids[name], syscall.SIGKILL))
+	}
+	if len(args) > 1 {
+		wait(ts, "them to end", func() bool {
+			return !slices.ContainsFunc(args, func(name string) bool { return !zombie(l.pids[name]) })
+		})
+		ts.Check(syscall.Kill(l.pids["guardian"], syscall.SIGCONT))
+	}
+	switch {
+	case slices.Contains(args, "guardian"), slices.Contains(args, "watch"):
 		select {
 		case <-l.exited:
 		case <-time.After(patience):
-			ts.Fatalf("the guardian lives on after kill -9 of the %s", args[0])
+			ts.Fatalf("the watch lives on")
 		}
 		l.server = nil
+	case slices.Contains(args, "kernel"):
+		l.nextKernel(ts)
 	}
+}
+
+// nextKernel waits until another kernel than the one noted is RUNNING beneath the same guardian.
+func (l *lab) nextKernel(ts *testscript.TestScript) {
+	wait(ts, "another kernel to be RUNNING", func() bool {
+		state, kernel, guardian := l.status(ts)
+		if guardian != 0 && guardian != l.pids["guardian"] {
+			ts.Fatalf("guardian %d, was %d", guardian, l.pids["guardian"])
+		}
+		return state == "RUNNING" && kernel != l.pids["kernel"]
+	})
+}
+
+// cmdSaid waits for something in the server's output.
+func cmdSaid(ts *testscript.TestScript, neg bool, args []string) {
+	l := labOf(ts)
+	wait(ts, "the server to say "+args[0], func() bool { return matches(args[0], l.output.String()) })
+}
+
+// cmdServerEnds waits for an end that this test has not asked for.
+func cmdServerEnds(ts *testscript.TestScript, neg bool, args []string) {
+	l := labOf(ts)
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	select {
+	case <-l.exited:
+	case <-time.After(patience):
+		ts.Fatalf("the server did not end")
+	}
+	if got := l.server.ProcessState.ExitCode(); got != want {
+		ts.Fatalf("the server ended with exit code %d, not %d", got, want)
+	}
+	l.server = nil
+}
+
+// cmdPids writes who runs as which process.
+func cmdPids(ts *testscript.TestScript, neg bool, args []string) {
+	l := labOf(ts)
+	clear(l.pids)
+	l.remember(ts)
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(l.pids)) {
+		if name != "kernel" && name != "guardian" && name != "watch" {
+			fmt.Fprintln(&b, name, l.pids[name])
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o600))
 }
 
 // cmdFreeze stops a component's process as SIGSTOP does: it lives and answers nothing.

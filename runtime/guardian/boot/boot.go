@@ -12,8 +12,11 @@ import (
 // Command is the first argument that asks for a server.
 const Command = "server"
 
+// restarts is how many kernels may die within a minute before all is ended.
+const restarts = 5
+
 func init() {
 	if len(os.Args) > 1 && os.Args[1] == Command && !guardian.Inside() {
-		os.Exit(guardian.Run(guardian.Config{Args: append([]string{"carbonado"}, os.Args[1:]...)}))
+		os.Exit(guardian.Run(guardian.Config{Args: append([]string{"carbonado"}, os.Args[1:]...), Restarts: restarts}))
 	}
 }

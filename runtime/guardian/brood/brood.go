@@ -63,6 +63,16 @@ func Ended(pid int) bool {
 	return err == nil && info.Signo != 0
 }
 
+// Ending tells whether a process has begun to end, although some of its threads may be left, so that it is not Ended yet.
+func Ending(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return true
+	}
+	state := strings.TrimSpace(string(stat)[strings.LastIndexByte(string(stat), ')')+1:])
+	return strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
+}
+
 // Take waits for a zombie; ok is false if the child lives.
 func Take(pid int) (status unix.WaitStatus, usage unix.Rusage, ok bool) {
 	got, err := unix.Wait4(pid, &status, unix.WNOHANG, &usage)

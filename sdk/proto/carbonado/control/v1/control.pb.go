@@ -1734,6 +1734,7 @@ type TakeOverResponse struct {
 	Bindings []*HeldBinding `protobuf:"bytes,7,rep,name=bindings,proto3" json:"bindings,omitempty"`
 	// Everybody who is let in on its service socket.
 	Admissions    []*AdmitRequest `protobuf:"bytes,8,rep,name=admissions,proto3" json:"admissions,omitempty"`
+	Abilities     []string        `protobuf:"bytes,9,rep,name=abilities,proto3" json:"abilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1820,6 +1821,13 @@ func (x *TakeOverResponse) GetBindings() []*HeldBinding {
 func (x *TakeOverResponse) GetAdmissions() []*AdmitRequest {
 	if x != nil {
 		return x.Admissions
+	}
+	return nil
+}
+
+func (x *TakeOverResponse) GetAbilities() []string {
+	if x != nil {
+		return x.Abilities
 	}
 	return nil
 }
@@ -2543,7 +2551,7 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\x0eRevokeResponse\"\x0e\n" +
 	"\fWatchRequest\":\n" +
 	"\x0fTakeOverRequest\x12'\n" +
-	"\x0fproduct_version\x18\x01 \x01(\tR\x0eproductVersion\"\x8c\x04\n" +
+	"\x0fproduct_version\x18\x01 \x01(\tR\x0eproductVersion\"\xaa\x04\n" +
 	"\x10TakeOverResponse\x12B\n" +
 	"\x05phase\x18\x01 \x01(\x0e2,.carbonado.control.v1.TakeOverResponse.PhaseR\x05phase\x12\x12\n" +
 	"\x04busy\x18\x02 \x01(\bR\x04busy\x12\x12\n" +
@@ -2556,7 +2564,8 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\bbindings\x18\a \x03(\v2!.carbonado.control.v1.HeldBindingR\bbindings\x12B\n" +
 	"\n" +
 	"admissions\x18\b \x03(\v2\".carbonado.control.v1.AdmitRequestR\n" +
-	"admissions\"\xa5\x01\n" +
+	"admissions\x12\x1c\n" +
+	"\tabilities\x18\t \x03(\tR\tabilities\"\xa5\x01\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tPHASE_NEW\x10\x01\x12\x14\n" +
