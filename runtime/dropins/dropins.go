@@ -56,12 +56,14 @@ type Options struct {
 // Deployer takes dropped files. It is safe for concurrent use.
 type Deployer struct {
 	Options
-	mu sync.Mutex // one change at a time
+	mu sync.Mutex // one change at a time; guards brought
+	// brought are the files from which something is installed: for others nothing has to be looked up.
+	brought map[string]bool
 }
 
 // New makes the deployer, and uninstalls what earlier runs installed from files that are gone by now.
 func New(ctx context.Context, o Options) (*Deployer, error) {
-	d := &Deployer{Options: o}
+	d := &Deployer{Options: o, brought: map[string]bool{}}
 	packages, err := o.Catalog().Scan(ctx)
 	if err != nil {
 		return nil, err
@@ -71,6 +73,7 @@ func New(ctx context.Context, o Options) (*Deployer, error) {
 			continue
 		}
 		if _, err := os.Lstat(d.abs(p.Origin.Dropin)); !os.IsNotExist(err) {
+			d.brought[p.Origin.Dropin] = true
 			continue
 		}
 		if err := o.Catalog().Uninstall(p.Name, p.Version); err != nil {
@@ -195,7 +198,7 @@ func (d *Deployer) Validate(ctx context.Context, r *controlv1.DeployRequest, _ .
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	file := r.Artifact.Path
-	if strings.HasSuffix(file, catalog.Suffix) {
+	if d.brought[file] {
 		packages, err := d.Catalog().Scan(ctx)
 		if err != nil {
 			return refused(err), nil
@@ -217,7 +220,8 @@ func (d *Deployer) Deploy(ctx context.Context, r *controlv1.DeployRequest, _ ...
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	file := r.Artifact.Path
-	packages, err := d.Catalog().Scan(ctx)
+	c := d.Catalog()
+	packages, err := c.Scan(ctx)
 	if err != nil {
 		return refused(err), nil
 	}
@@ -229,7 +233,6 @@ func (d *Deployer) Deploy(ctx context.Context, r *controlv1.DeployRequest, _ ...
 		return refused(err), nil
 	}
 	defer a.Close()
-	c := d.Catalog()
 	p, err := c.InstallArchive(ctx, a, catalog.Origin{Dropin: file, Archive: r.Artifact.Digest})
 	if err != nil {
 		return refused(err), nil
@@ -237,6 +240,7 @@ func (d *Deployer) Deploy(ctx context.Context, r *controlv1.DeployRequest, _ ...
 	if p.Cause != nil {
 		return refused(cause.FromProto(p.Cause.Proto(), codes.FailedPrecondition)), nil
 	}
+	d.brought[file] = true
 	// What the same file brought before gives way; it stays on disk until nothing of it runs.
 	for _, old := range installedFrom(packages, file) {
 		if old.Name == p.Name && old.Version == p.Version {
@@ -264,6 +268,9 @@ func (d *Deployer) Update(ctx context.Context, r *controlv1.DeployRequest, o ...
 func (d *Deployer) Undeploy(ctx context.Context, r *controlv1.DeployRequest, _ ...grpc.CallOption) (*controlv1.DeployResponse, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.brought[r.Artifact.Path] {
+		return &controlv1.DeployResponse{State: controlv1.DeployResponse_STATE_DEPLOYED}, nil
+	}
 	packages, err := d.Catalog().Scan(ctx)
 	if err != nil {
 		return refused(err), nil
@@ -274,6 +281,7 @@ func (d *Deployer) Undeploy(ctx context.Context, r *controlv1.DeployRequest, _ .
 			return refused(err), nil
 		}
 	}
+	delete(d.brought, r.Artifact.Path)
 	if len(list) > 0 {
 		d.Changed()
 		d.Reconsider()
