@@ -197,7 +197,7 @@ func (s *server) do(ctx context.Context, r request, out *reply) error {
 	case opQuery:
 		sink := &sink{enc: s.enc, call: r.Call}
 		if out.Result, err = s.db.Query(ctx, r.Query, r.MaxRows, sink); err == nil {
-			out.Columns, out.Rows = sink.columns, sink.rows
+			out.Columns, out.Rows, out.Data = sink.columns, len(sink.rows), pack(sink.rows)
 		}
 	case opCopy:
 		out.Count, err = s.db.Copy(ctx, r.Query, r.Write)
@@ -238,9 +238,9 @@ func (k *sink) Row(values []any) error {
 	if len(k.rows) < batchRows && k.bytes < batchBytes {
 		return nil
 	}
-	if err := k.enc.Encode(reply{Call: k.call, Columns: k.columns, Rows: k.rows}); err != nil {
+	if err := k.enc.Encode(reply{Call: k.call, Columns: k.columns, Rows: len(k.rows), Data: pack(k.rows)}); err != nil {
 		return statement.ErrEngine.Wrap(err, "rows can't be sent")
 	}
-	k.columns, k.rows, k.bytes = nil, nil, 0
+	k.columns, k.rows, k.bytes = nil, k.rows[:0], 0
 	return nil
 }

@@ -176,7 +176,11 @@ func (s *session) Query(ctx context.Context, q *sparksql.Rewritten, maxRows int6
 				return err
 			}
 		}
-		for _, row := range a.Rows {
+		row := make([]any, len(a.Data))
+		for n := range a.Rows {
+			for i := range a.Data {
+				row[i] = a.Data[i].at(n)
+			}
 			if err := out.Row(row); err != nil {
 				return err
 			}

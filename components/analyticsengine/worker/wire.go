@@ -68,11 +68,13 @@ type reply struct {
 	Call    uint64
 	Last    bool
 	Columns []statement.ResultColumn
-	Rows    [][]any
-	Uses    []statement.TableUse
-	Query   *sparksql.Rewritten
-	Result  statement.Result
-	Count   int64
+	// Rows is how many rows Data holds.
+	Rows   int
+	Data   []column
+	Uses   []statement.TableUse
+	Query  *sparksql.Rewritten
+	Result statement.Result
+	Count  int64
 	// Cause is a commonv1.Cause if the call failed.
 	Cause []byte
 	Code  uint32
