@@ -112,6 +112,7 @@ func Start(c *component.C) error {
 	c.Deploys("eventstream", &streamFiles{r: r})
 	c.Deploys("eventreceiver", r.inputs)
 	c.Manage(r)
+	r.handOver()
 	return nil
 }
 
@@ -128,12 +129,21 @@ func duration(key, text string, def time.Duration) (time.Duration, error) {
 
 // Acquire begins to serve.
 func (r *receiver) Acquire(context.Context) error {
+	if r.cancel != nil { // it serves again: its successor failed
+		return r.openPorts()
+	}
 	ctx, cancel := context.WithCancel(r.c.Context())
 	r.cancel = cancel
 	r.forward.Open()
 	r.goes(func() { r.c.Refs("consumers").Watch(ctx, r.forward.Set) })
 	r.goes(func() { r.inputs.Run(ctx) })
 	r.goes(func() { r.sweep(ctx) })
+	return r.openPorts()
+}
+
+// openPorts serves both Thrift ports.
+func (r *receiver) openPorts() error {
+	r.servers, r.listeners = nil, nil
 	for _, port := range []struct {
 		name string
 		tls  *tls.Config
@@ -191,7 +201,11 @@ func (r *receiver) sweep(ctx context.Context) {
 func (r *receiver) Drain(ctx context.Context) error {
 	var failure error
 	for i, s := range r.servers {
-		if err := s.Drain(ctx, r.listeners[i]); err != nil {
+		drain := s.Drain
+		if r.c.Replaced() {
+			drain = s.Park
+		}
+		if err := drain(ctx, r.listeners[i]); err != nil {
 			failure = err
 		}
 	}

@@ -66,6 +66,10 @@ func Start(c *component.C) error {
 
 // Acquire opens the link to the store's log.
 func (s *sink) Acquire(context.Context) error {
+	if s.producer != nil { // it serves again: its successor failed
+		s.c.SetHealth(component.OK, nil)
+		return nil
+	}
 	ctx, cancel := context.WithCancel(s.c.Context())
 	s.cancel = cancel
 	s.producer = link.NewProducer(ctx, func(ctx context.Context) (link.Transport, error) {

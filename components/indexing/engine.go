@@ -92,7 +92,9 @@ func newEngine(cfg config, folder string, log hclog.Logger, store analyticsv1.Re
 
 // Acquire takes the index's folder and starts to follow the store.
 func (e *engine) Acquire(context.Context) error {
-	e.folder = filepath.Join(e.folder, fmt.Sprint(tenant))
+	if of := fmt.Sprint(tenant); filepath.Base(e.folder) != of { // it may be acquired again
+		e.folder = filepath.Join(e.folder, of)
+	}
 	if err := os.MkdirAll(e.folder, 0o700); err != nil {
 		return ErrDisk.Wrap(err, "index folder")
 	}

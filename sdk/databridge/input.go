@@ -35,6 +35,7 @@ type input struct {
 	// idle is the time to wait for a message, patience the time in which a message that began must be there.
 	idle, patience time.Duration
 	late           bool // the deadline of the message is set
+	interrupted    bool // the connection is handed over within a message
 	// large is a place per large buffer that may exist at once; nil is no limit. held: this connection has one.
 	large chan struct{}
 	held  bool
@@ -80,6 +81,7 @@ func (in *input) fill(n int) error {
 	if !in.late {
 		in.late = true
 		if err := in.conn.SetReadDeadline(time.Now().Add(in.patience)); err != nil {
+			in.interrupted = errors.Is(err, errParked)
 			return err
 		}
 	}
@@ -92,6 +94,9 @@ func (in *input) fill(n int) error {
 		got, err := in.conn.Read(in.buf[in.end:])
 		in.end += got
 		if err != nil && in.end-in.pos < n {
+			if g, ok := in.conn.(*gate); ok && g.shut() {
+				in.interrupted = true
+			}
 			if errors.Is(err, io.EOF) {
 				return io.ErrUnexpectedEOF
 			}

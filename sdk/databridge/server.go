@@ -57,10 +57,13 @@ type Server struct {
 	large     chan struct{}
 	draining  atomic.Bool
 
-	// mu guards conns.
-	mu    sync.Mutex
-	conns map[*connection]struct{}
-	wg    sync.WaitGroup
+	// mu guards the fields below.
+	mu      sync.Mutex
+	conns   map[*connection]struct{}
+	parking bool // connections are kept for a successor
+	parked  []Parked
+	looped  chan struct{} // closed when Serve accepts no more; nil before Serve
+	wg      sync.WaitGroup
 }
 
 // Limits of session calls and of publish calls whose session is not known yet, in bytes.
@@ -107,6 +110,10 @@ func (s *Server) Prepare() {
 // ctx ends calls that are being answered; Drain lets them be answered first.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.Prepare()
+	looped := make(chan struct{})
+	s.mu.Lock()
+	s.looped = looped
+	s.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { s.end(l, true) })
 	defer stop()
 	var failure error
@@ -134,6 +141,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		pause = 5 * time.Millisecond
 		s.accept(ctx, conn)
 	}
+	close(looped)
 	if failure != nil {
 		s.end(l, false)
 	}
@@ -145,6 +153,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // or with ctx.
 func (s *Server) Drain(ctx context.Context, l net.Listener) error {
 	s.end(l, false)
+	return s.rest(ctx)
+}
+
+// rest waits until no connection is served any more.
+func (s *Server) rest(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		s.wg.Wait()
@@ -197,8 +210,22 @@ func (s *Server) accept(ctx context.Context, raw net.Conn) {
 		c.seen = &seenConn{Conn: raw}
 		c.conn = tls.Server(c.seen, s.TLS)
 	}
-	c.in = input{conn: c.conn, idle: s.Idle, patience: s.Patience, large: s.large}
+	s.open(ctx, c, raw)
+}
+
+// open lets a connection begin, unless there are too many.
+func (s *Server) open(ctx context.Context, c *connection, raw net.Conn) {
+	if s.TLS == nil {
+		c.gate = &gate{Conn: c.conn}
+		c.conn = c.gate
+	}
+	c.in.conn, c.in.idle, c.in.patience, c.in.large = c.conn, s.Idle, s.Patience, s.large
 	s.mu.Lock()
+	if s.parking { // it came in the last moment
+		s.parked = append(s.parked, Parked{Conn: raw})
+		s.mu.Unlock()
+		return
+	}
 	full := len(s.conns) >= s.MaxConnections
 	if !full && !s.draining.Load() {
 		s.conns[c] = struct{}{}
@@ -217,7 +244,9 @@ func (s *Server) accept(ctx context.Context, raw net.Conn) {
 	go func() {
 		defer s.wg.Done()
 		defer func() {
-			_ = c.conn.Close()
+			if !c.handed {
+				_ = c.conn.Close()
+			}
 			c.in.release()
 			s.mu.Lock()
 			delete(s.conns, c)
@@ -246,6 +275,8 @@ type connection struct {
 	server *Server
 	conn   net.Conn
 	seen   *seenConn
+	gate   *gate // nil on the secure port
+	handed bool  // it belongs to the server's successor
 	remote string
 	in     input
 	bundle Bundle
@@ -280,7 +311,16 @@ func (c *connection) run(ctx context.Context) {
 		}
 	}
 	for {
+		if c.gate.shut() {
+			c.in.start = c.in.pos // what is before has been answered
+			c.park()
+			return
+		}
 		err := c.in.begin(maxCall)
+		if err != nil && c.gate.shut() {
+			c.park()
+			return
+		}
 		if err != nil {
 			if !errors.Is(err, errIdle) {
 				c.server.Report(c.remote, "", ErrProtocol.Wrap(err, "reading a message"))
@@ -290,7 +330,12 @@ func (c *connection) run(ctx context.Context) {
 		if !c.setBusy(true) {
 			return
 		}
-		if !c.call(ctx) || !c.setBusy(false) {
+		ok := c.call(ctx)
+		if c.in.interrupted {
+			c.park()
+			return
+		}
+		if !ok || !c.setBusy(false) {
 			return
 		}
 	}
@@ -338,6 +383,9 @@ func (c *connection) call(ctx context.Context) bool {
 	out := thrift.NewTMemoryBuffer()
 	config := &thrift.TConfiguration{MaxMessageSize: maxCall, MaxFrameSize: maxCall}
 	_, err = f.Process(ctx, seq, thrift.NewTBinaryProtocolConf(source{&c.in}, config), thrift.NewTBinaryProtocolConf(out, config))
+	if c.in.interrupted {
+		return false
+	}
 	if failed != nil {
 		c.server.Report(c.remote, name, failed)
 		err = nil // it was answered
@@ -353,6 +401,9 @@ func (c *connection) call(ctx context.Context) bool {
 
 // broken reports why a message could not be read; the connection can't go on, because the message's end is unknown.
 func (c *connection) broken(method string, err error) bool {
+	if c.in.interrupted {
+		return false // the successor reads it from its beginning
+	}
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF) || isReset(err):
 		err = ErrProtocol.Wrap(err, "the connection ended within a message")

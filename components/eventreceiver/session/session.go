@@ -97,3 +97,34 @@ func (t *Table) Sweep() int {
 	}
 	return len(t.byID)
 }
+
+// Saved is a session as one process hands it to the next.
+type Saved struct {
+	ID, User string
+	Last     time.Time
+}
+
+// Save gives all sessions.
+func (t *Table) Save() []Saved {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	out := make([]Saved, 0, len(t.byID))
+	for _, s := range t.byID {
+		out = append(out, Saved{s.ID, s.User, time.Unix(0, s.last.Load())})
+	}
+	return out
+}
+
+// Restore adds sessions of an earlier process.
+func (t *Table) Restore(all []Saved) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, x := range all {
+		if len(t.byID) >= MaxSessions {
+			return
+		}
+		s := &Session{ID: x.ID, User: x.User}
+		s.last.Store(x.Last.UnixNano())
+		t.byID[x.ID] = s
+	}
+}
