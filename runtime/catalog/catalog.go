@@ -22,7 +22,7 @@ import (
 // The kinds of error of packages.
 var (
 	ErrLock = cause.Define("CBN-PKG-002", "A package has no record of its files' digests, or it cannot be read.",
-		"Install the package with `carbonado plugin install DIR`; a copied folder is not installed.")
+		"Install the package with `carbonado plugin install DIR`. A server records a folder laid there by hand once it is whole, but not one whose record was lost.")
 	ErrDigest = cause.Define("CBN-PKG-003", "A file of a package is not the one that was installed.",
 		"Find out who changed it; then install the package again with `carbonado plugin install DIR`.")
 	ErrFiles = cause.Define("CBN-PKG-004", "A package has other files than were installed.",

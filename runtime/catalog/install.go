@@ -92,6 +92,9 @@ func (c *Catalog) install(ctx context.Context, d *component.Descriptor, fill fun
 	if err := in.finish(p); err != nil {
 		return nil, err
 	}
+	if err := c.noteNew(p); err != nil {
+		return nil, err
+	}
 	if err := c.Remember(d.Name); err != nil {
 		return nil, err
 	}
@@ -145,6 +148,9 @@ func (c *Catalog) Uninstall(name, version string) error {
 		return ErrInstall.Wrap(err, "%s %s cannot be removed", name, version)
 	}
 	_ = os.Remove(filepath.Dir(p.Dir)) // stays where other versions are
+	if err := c.note(name, version, uninstalledDigest); err != nil {
+		return err
+	}
 	c.sweep()
 	return nil
 }

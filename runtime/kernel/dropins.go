@@ -50,6 +50,9 @@ func (k *Kernel) openPackages(ctx context.Context) error {
 		Log: k.logs.root.Named("dropins"),
 	})
 	k.packages = p
+	if err == nil {
+		p.adopt(ctx)
+	}
 	return err
 }
 
@@ -83,6 +86,9 @@ func (p *packages) run() {
 				p.takeUp(ctx)
 				sweep = true
 			case <-tick.C:
+				if p.adopt(ctx) {
+					p.takeUp(ctx)
+				}
 				if now := trust.Fingerprint(p.k.home); now != rules {
 					rules = now
 					p.k.log.Info("the rules for packages changed")
@@ -95,6 +101,18 @@ func (p *packages) run() {
 			}
 		}
 	}()
+}
+
+// adopt records package folders that were laid into plugins/ by hand.
+func (p *packages) adopt(ctx context.Context) bool {
+	names, err := catalog.At(p.k.home).Adopt(ctx, trustEvery)
+	if err != nil {
+		p.k.log.Warn("folders laid into plugins/ are not recorded", "cause", err)
+	}
+	for _, n := range names {
+		p.k.log.Info("a folder in plugins/ is recorded, and trusted by its digests from now on", "package", n)
+	}
+	return len(names) > 0
 }
 
 // close ends run and waits for it.
