@@ -41,7 +41,7 @@ build/ui.stamp: $(UI_SOURCES)
 # The kit for Java, tested, and the example on it; Maven is a prerequisite of the tests alone.
 build/parrot.stamp: bin/carbonado $(shell git ls-files sdk/java plugins/examples/parrot sdk/proto/vectors)
 	@echo "building the Java kit and its example"
-	@mvn -B -q -f sdk/java install
+	@mvn -B -q -f sdk/java clean install
 	@CARBON_HOME=$(CURDIR) bin/carbonado plugin build plugins/examples/parrot
 	@touch build/parrot.stamp
 

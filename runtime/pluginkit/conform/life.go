@@ -155,8 +155,8 @@ func handshakeLine(p *process) (string, error) {
 	switch {
 	case f[0] != "1":
 		return "", fmt.Errorf("%q: go-plugin's core protocol is 1, not %s", p.line, f[0])
-	case f[1] != "1":
-		return "", fmt.Errorf("%q: the component protocol asked for is 1, not %s", p.line, f[1])
+	case f[1] != "1" && f[1] != "2":
+		return "", fmt.Errorf("%q: the component protocols asked for are 1 and 2, not %s", p.line, f[1])
 	case f[2] != "unix":
 		return "", fmt.Errorf("%q: the network is unix", p.line)
 	case f[4] != "grpc":

@@ -78,7 +78,7 @@ func (s *suite) start(kernel *layout.Kernel) (*process, error) {
 	if kernel != nil {
 		c := handshake.Config()
 		p.cmd.Env = append(p.cmd.Env, c.MagicCookieKey+"="+c.MagicCookieValue, "PLUGIN_MIN_PORT=10000", "PLUGIN_MAX_PORT=25000",
-			"PLUGIN_PROTOCOL_VERSIONS=1", "PLUGIN_UNIX_SOCKET_DIR="+p.run)
+			"PLUGIN_PROTOCOL_VERSIONS=1,2", "PLUGIN_UNIX_SOCKET_DIR="+p.run)
 		read, write, err := os.Pipe()
 		if err != nil {
 			return nil, err

@@ -7,9 +7,8 @@ import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
@@ -29,30 +28,36 @@ public final class Carbonado {
 
   private Carbonado() {}
 
-  /** Serves the component until the kernel stops it. It doesn't return. */
+  /**
+   * Serves the component until the kernel stops it. It doesn't return. The lifeline is standard input: Java can't take a descriptor by its number, and
+   * opening /proc/self/fd/4 anew is not allowed to a user of its own; so the start script says `exec java … <&4`.
+   */
   public static void main(Component component) {
     PrintStream stdout = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
     String run = System.getenv("PLUGIN_UNIX_SOCKET_DIR");
-    if (run == null || System.getenv("CARBONADO_COMPONENT") == null || !Files.exists(Path.of("/proc/self/fd/4"))) {
+    if (run == null || System.getenv("CARBONADO_COMPONENT") == null) {
       System.err.println("This is a component of Carbonado. It is started by `carbonado server`, not by hand.");
       System.exit(EXIT_BY_HAND);
     }
-    if (!Arrays.asList(String.valueOf(System.getenv("PLUGIN_PROTOCOL_VERSIONS")).split(",")).contains("1")) {
-      System.err.println("This component speaks version 1 of the component protocol; the kernel speaks " + System.getenv("PLUGIN_PROTOCOL_VERSIONS"));
+    List<String> spoken = Arrays.asList(String.valueOf(System.getenv("PLUGIN_PROTOCOL_VERSIONS")).split(","));
+    // Version 2 is 1 with a service socket that lets other users in, by token and peer: that needs the peer's pid.
+    int version = spoken.contains("2") && Peer.EPOLL ? 2 : 1;
+    if (!spoken.contains(String.valueOf(version))) {
+      System.err.println("This component speaks versions 1 and 2 of the component protocol; the kernel speaks " + System.getenv("PLUGIN_PROTOCOL_VERSIONS"));
       System.exit(78);
     }
     Log.takeOver();
     ignoreInterrupt();
     try {
-      Lifeline line = Lifeline.watch(new FileInputStream("/proc/self/fd/4"), () -> Runtime.getRuntime().halt(Lifeline.EXIT));
+      Lifeline line = Lifeline.watch(new FileInputStream(FileDescriptor.in), () -> Runtime.getRuntime().halt(Lifeline.EXIT));
       if (!line.known(5)) {
         throw new IOException("the lifeline names no kernel");
       }
       String path = run + "/plugin" + ProcessHandle.current().pid();
       var server = Peer.server(path, LOOPS, line::admits).maxInboundMessageSize(MAX_MESSAGE).flowControlWindow(WINDOW).executor(WORK);
-      new Control(component).services().forEach(server::addService);
+      new Control(component, version > 1).services().forEach(server::addService);
       var running = server.build().start();
-      stdout.print("1|1|unix|" + path + "|grpc|\n");
+      stdout.print("1|" + version + "|unix|" + path + "|grpc|\n");
       stdout.flush();
       running.awaitTermination();
     } catch (Exception e) {

@@ -16,8 +16,12 @@ final class Control {
   private volatile ServiceSocket socket;
   private int phase = NEW; // guarded by this, as every call of the life cycle
 
-  Control(Component component) {
+  private final boolean otherUsers;
+
+  /** otherUsers: components of other users may connect to the service socket. */
+  Control(Component component, boolean otherUsers) {
     this.component = component;
+    this.otherUsers = otherUsers;
   }
 
   private interface Call {
@@ -126,7 +130,7 @@ final class Control {
 
   private Wire configure(Wire.Fields r) throws Exception {
     up(NEW, CONFIGURED, () -> {
-      socket = new ServiceSocket(r.string(6) + "/svc.sock");
+      socket = new ServiceSocket(r.string(6) + "/svc.sock", otherUsers);
       context = new Context(r);
     });
     return Wire.message().string(1, socket.address()).string(2, "replay").string(2, "reacquire");

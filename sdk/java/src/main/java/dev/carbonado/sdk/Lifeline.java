@@ -41,7 +41,7 @@ final class Lifeline {
         }
       }
     } catch (IOException e) {
-      // As good as the end.
+      Log.of("carbonado").error("the lifeline can't be read", e); // as good as its end
     }
     ended.run();
   }

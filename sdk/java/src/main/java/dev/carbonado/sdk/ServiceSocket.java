@@ -32,8 +32,11 @@ final class ServiceSocket implements ServerInterceptor {
   private final Map<String, Admission> tokens = new HashMap<>();
   private Server server;
 
-  ServiceSocket(String path) {
+  private final boolean otherUsers;
+
+  ServiceSocket(String path, boolean otherUsers) {
     this.path = path;
+    this.otherUsers = otherUsers;
   }
 
   String address() {
@@ -46,7 +49,7 @@ final class ServiceSocket implements ServerInterceptor {
         .permitKeepAliveTime(5, TimeUnit.SECONDS).permitKeepAliveWithoutCalls(true).intercept(this);
     services.forEach(b::addService);
     server = b.build().start();
-    java.nio.file.Files.setPosixFilePermissions(java.nio.file.Path.of(path), java.nio.file.attribute.PosixFilePermissions.fromString("rw-------"));
+    java.nio.file.Files.setPosixFilePermissions(java.nio.file.Path.of(path), java.nio.file.attribute.PosixFilePermissions.fromString(otherUsers ? "rw-rw-rw-" : "rw-------"));
   }
 
   private synchronized boolean known(Peer p) {
