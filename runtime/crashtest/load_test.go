@@ -75,6 +75,8 @@ type load struct {
 	sent   int64
 	acked  int64
 	failed []error
+	// longest is the longest that one publish has taken, for a plain client until the acknowledgement.
+	longest time.Duration
 }
 
 // pace is events each tick; 10 ms a tick.
@@ -150,9 +152,11 @@ func (x *load) run(publish func(ctx context.Context, from, to int64) error) {
 			x.mu.Lock()
 			from := x.sent + 1
 			x.mu.Unlock()
+			begun := time.Now()
 			err := publish(limit, from, from+pace-1)
 			end()
 			x.mu.Lock()
+			x.longest = max(x.longest, time.Since(begun))
 			if err != nil {
 				x.failed = append(x.failed, err)
 				x.mu.Unlock()

@@ -127,6 +127,7 @@ func (s *Service) survey() map[action]map[string][]*entry {
 			s.pauses[owner] = p
 		}
 	}
+	s.resume(byName)
 	all := make([]*entry, 0, len(s.entries))
 	for _, p := range sorted(s.entries) {
 		e := s.entries[p]

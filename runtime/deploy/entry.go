@@ -43,6 +43,7 @@ type entry struct {
 	breaks     int    // times the owner ended or hung while it was given digest
 	woken      uint64 // batch in which it was last handed again after a refusal
 	offers     []string
+	earlier    *taken   // by an earlier kernel's word, until the owner is there
 	needs      []string // names that answers have said it stands on or waits for
 
 	// What is told.

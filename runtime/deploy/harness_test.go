@@ -188,6 +188,8 @@ type world struct {
 	bell    *fakeBell
 	service *Service
 	changes []Artifact
+	// resume is given to the next start.
+	resume bool
 	// listeners are given to the next start.
 	listeners []Listener
 
@@ -240,7 +242,7 @@ func (w *world) start() {
 	w.t.Helper()
 	w.bell = &fakeBell{rings: make(chan struct{}, 1), known: map[string]bool{}}
 	s, err := New(Options{
-		Repository: w.home, Data: filepath.Join(w.home, "data/kernel/artifacts"), Deployers: w, Bell: w.bell, Listeners: w.listeners,
+		Repository: w.home, Data: filepath.Join(w.home, "data/kernel/artifacts"), Deployers: w, Bell: w.bell, Listeners: w.listeners, Resume: w.resume,
 		OnChange: func(a Artifact) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

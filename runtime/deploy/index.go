@@ -29,6 +29,45 @@ type indexItem struct {
 	Place       int       `json:"place,omitempty"`
 	Revision    uint64    `json:"revision"`
 	Since       time.Time `json:"since"`
+	Taken       *taken    `json:"taken,omitempty"`
+}
+
+// taken is what one process of the owner runs of an artifact, for a kernel that follows beneath running components.
+type taken struct {
+	Generation uint64   `json:"generation"`
+	Running    string   `json:"running"`
+	Offers     []string `json:"offers,omitempty"`
+	Needs      []string `json:"needs,omitempty"`
+}
+
+// taken is nil where the next kernel should rather ask the owner again.
+func (e *entry) taken() *taken {
+	if e.earlier != nil {
+		return e.earlier // its owner is not there yet
+	}
+	if e.running == "" || e.parked || e.generation == 0 || e.due || e.inPlace || e.app != "" || e.typ == AppType {
+		return nil
+	}
+	return &taken{Generation: e.generation, Running: e.running, Offers: e.offers, Needs: e.needs}
+}
+
+// resume goes on with what an earlier kernel knew of owners' processes, once they are there; what it knew of one that is another by now is
+// forgotten. The caller holds mu.
+func (s *Service) resume(owners map[string]Owner) {
+	for _, p := range sorted(s.entries) {
+		e := s.entries[p]
+		t, o := e.earlier, owners[e.owner]
+		if t == nil || o.Client == nil {
+			continue
+		}
+		e.earlier = nil
+		if t.Generation != o.Generation {
+			continue
+		}
+		e.generation, e.running, e.tried = t.Generation, t.Running, t.Running
+		s.need(e, t.Needs)
+		s.offer(e, t.Offers)
+	}
 }
 
 // transactionBlock is how many transaction ids are reserved with one write of the index.

@@ -66,6 +66,8 @@ type Options struct {
 	Deployers Deployers
 	// Roles are this server's, for Carbon applications: regular expressions over an artifact's role.
 	Roles []string
+	// Resume: owners' processes run on from an earlier kernel, and keep what they were given.
+	Resume bool
 	// Bell is the source of file events; nil means the operating system's, or polling where there are none.
 	Bell Doorbell
 	// Times to wait; zero fields are defaults.
@@ -188,6 +190,9 @@ func New(o Options) (*Service, error) {
 			e.app, e.as, e.place, e.read = item.Application, item.As, item.Place, s.blobs.has(e.digest)
 		}
 		s.entries[p] = e
+		if t := item.Taken; o.Resume && t != nil && s.blobs.has(t.Running) {
+			e.earlier = t
+		}
 	}
 	return s, nil
 }
@@ -400,7 +405,7 @@ func (s *Service) save() error {
 	for p, e := range s.entries {
 		used[e.good], used[e.digest], used[e.running] = true, true, true
 		if e.typ != "" && (e.good != "" || e.digest != "") {
-			x.Artifacts[p] = indexItem{Application: e.app, As: e.as, Place: e.place, Type: e.typ, InPlace: e.inPlace, Owner: e.owner, Digest: e.digest, Good: e.good, Revision: e.revision, Since: e.since}
+			x.Artifacts[p] = indexItem{Application: e.app, As: e.as, Place: e.place, Type: e.typ, InPlace: e.inPlace, Owner: e.owner, Digest: e.digest, Good: e.good, Revision: e.revision, Since: e.since, Taken: e.taken()}
 		}
 	}
 	if err := s.blobs.saveIndex(x); err != nil {

@@ -227,7 +227,7 @@ func (k *Kernel) open(ctx context.Context) error {
 		Host: k.host, Kernel: k.services, Registry: k.registry, Log: k.log, Random: mathrand.Float64, Notify: k.notify,
 	})
 	k.deployer, err = deploy.New(deploy.Options{
-		Repository: repository, Data: filepath.Join(repository, "data", "kernel", "artifacts"), Deployers: k.packages, Roles: k.roles(),
+		Repository: repository, Data: filepath.Join(repository, "data", "kernel", "artifacts"), Deployers: k.packages, Roles: k.roles(), Resume: k.succession.follows(),
 		Times: deploy.Times{Rescan: k.config.Server.UpdateInterval.V},
 		Log:   k.logs.root.Named("deploy"), OnChange: k.events.artifact, Listeners: []deploy.Listener{k.events.deployment}, Telemetry: k.telemetry,
 	})
