@@ -239,7 +239,7 @@ type ProfileRule struct {
 type Event struct {
 	Seq  uint64    `json:"seq"`
 	Time time.Time `json:"time"`
-	// Kind is transition, health, service, artifact, deployment, update, status or lost.
+	// Kind is transition, health, service, artifact, deployment, update, level, status or lost.
 	Kind string `json:"kind"`
 	// Component it is about; empty for the kernel.
 	Component string `json:"component"`

@@ -200,6 +200,7 @@ func (s *Server) register() {
 	s.registerPackages()
 	s.registerWatching()
 	s.registerUpgrade()
+	s.registerLevels()
 	s.registerEvents()
 	s.registerLogs()
 	s.mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {

@@ -54,7 +54,10 @@ type raw struct {
 		Procs  int64   `json:"processes"`
 	} `json:"resources"`
 	Watchdog string `json:"watchdog"`
-	Runtime  struct {
+	Health   struct {
+		Grace string `json:"grace"`
+	} `json:"health"`
+	Runtime struct {
 		Java string `json:"java"`
 	} `json:"runtime"`
 	Restart struct {
@@ -172,6 +175,9 @@ func (b *builder) build(r *raw) *component.Descriptor {
 	}
 	if r.Watchdog != "" {
 		d.Watchdog = b.duration(r.Watchdog, "watchdog")
+	}
+	if r.Health.Grace != "" {
+		d.HealthGrace = b.duration(r.Health.Grace, "health", "grace")
 	}
 	b.services(r, d)
 	b.gates(r, d)

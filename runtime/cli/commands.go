@@ -42,7 +42,7 @@ func (a *app) componentCommand() *cobra.Command {
 	c.AddCommand(
 		&cobra.Command{Use: "ls", Short: "List the installed components", Args: cobra.NoArgs, RunE: a.componentLs},
 		&cobra.Command{Use: "show NAME", Short: "One component in detail", Args: cobra.ExactArgs(1), RunE: a.componentShow},
-		a.historyCommand(), a.diagCommand(), a.logsCommand(), a.restartCommand(), a.updateCommand(),
+		a.historyCommand(), a.diagCommand(), a.logsCommand(), a.restartCommand(), a.updateCommand(), a.resetFailedCommand(),
 	)
 	for verb, summary := range map[string]string{
 		"start": "Start a component that was stopped or has failed", "stop": "Stop a component until it is started or the server starts anew",

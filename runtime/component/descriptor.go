@@ -34,6 +34,8 @@ type Descriptor struct {
 	Runtime Runtime
 	// Watchdog is how long the process may give no sign of life before it is replaced; 0 is the supervisor's default.
 	Watchdog time.Duration
+	// HealthGrace is how long it may be TEMPORARILY_UNAVAILABLE before it is CRITICAL; 0 is the kernel's default.
+	HealthGrace time.Duration
 	// Privileges the component asks for, for example "tls.server".
 	Privileges []string
 	// Required: the host stops if this component cannot run.

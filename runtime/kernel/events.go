@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -60,6 +61,8 @@ func (e *events) send(ev admin.Event) {
 
 func (e *events) reconcile(ev reconcile.Event) {
 	switch {
+	case ev.Level != nil:
+		e.send(admin.Event{Kind: "level", State: strconv.Itoa(ev.Level.To), Text: fmt.Sprintf("STARTLEVEL_CHANGED: %d -> %d, by %s", ev.Level.From, ev.Level.To, ev.Actor)})
 	case ev.Replaced != nil:
 		if r := ev.Replaced; r.Update() {
 			e.send(admin.Event{Kind: "update", Component: ev.Component, State: string(r.Outcome), Cause: printed(ev.Cause),

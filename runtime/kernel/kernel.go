@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -128,6 +129,10 @@ type Kernel struct {
 	// succession is this kernel's place among those of one guardian; lastNote is guarded by its keeping.
 	succession succession
 	lastNote   []byte
+	// required are the names of running components that are marked so.
+	required atomic.Pointer[map[string]bool]
+	// raised is closed when the first start level is reached; nil before.
+	raised chan struct{}
 	// doors are the gateway's addresses by key; written before anything is served.
 	doors map[string]string
 
@@ -205,6 +210,9 @@ func (k *Kernel) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := requiredRun(p); err != nil {
+		return err
+	}
 	if err := k.openKeys(); err != nil {
 		return err
 	}
@@ -253,8 +261,11 @@ func (k *Kernel) open(ctx context.Context) error {
 	k.history.rules(p)
 	k.booted = time.Now()
 	k.keepNote(ctx) // before any component is told a key that it makes
+	k.noteRequired(p)
+	k.begin()
 	k.reconciler.Apply(p)
 	k.succession.end = k.keepNotes()
+	k.raise(ctx)
 	k.deployments.record(reconcile.KernelName, "the server started", nil, "done", k.desired())
 	if err := k.openDoors(ctx); err != nil {
 		return err
@@ -399,6 +410,7 @@ func (k *Kernel) notify(ev reconcile.Event) {
 		k.confiner.look()
 		k.metrics.transition(ev.Component, t.To.String())
 		k.history.record(ev.Component, *t)
+		k.mourn(ev.Component, *t)
 		level := hclog.Info
 		if t.Cause != nil && t.To != t.From {
 			level = hclog.Warn
@@ -428,6 +440,10 @@ func (k *Kernel) announce(ctx context.Context) {
 	}
 	settle, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
+	select {
+	case <-k.raised:
+	case <-settle.Done():
+	}
 	late, err := k.reconciler.WaitMostSettled(settle, startPatience)
 	if ctx.Err() != nil {
 		return

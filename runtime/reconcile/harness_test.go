@@ -72,6 +72,7 @@ type world struct {
 	gens      map[string]uint64
 	live      int
 	replaced  []Replacement
+	levels    []LevelChange
 	// wait is called within calls that have a permission.
 	wait func(version, permission string)
 	// hook is called in Start of every process.
@@ -133,6 +134,11 @@ func (w *world) notify(ev Event) {
 	defer w.mu.Unlock()
 	if ev.Replaced != nil {
 		w.replaced = append(w.replaced, *ev.Replaced)
+	}
+	if ev.Level != nil {
+		w.mu.Lock()
+		w.levels = append(w.levels, *ev.Level)
+		w.mu.Unlock()
 	}
 	if ev.Transition == nil {
 		return

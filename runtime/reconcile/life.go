@@ -137,10 +137,14 @@ func (u *unit) reported(h *controlv1.HealthChanged) {
 		return
 	}
 	u.setHealth(next, component.FromProto(h.Cause))
+	u.kick()
 }
 
 func (u *unit) setHealth(next component.Health, c *component.Cause) {
 	u.mu.Lock()
+	if u.health != next {
+		u.healthSince = time.Now()
+	}
 	for _, h := range u.health.Path(next) {
 		u.health = h
 	}
@@ -230,7 +234,7 @@ func (r *Reconciler) leave(ctx context.Context, name string, on bool) {
 		delete(r.leaving, name)
 	}
 	r.mu.Unlock()
-	services := r.Registry.Find(registry.Query{Provider: name})
+	services := append(r.Registry.Find(registry.Query{Provider: name}), r.Registry.Find(registry.Query{Provider: component.HealthService + name})...)
 	for _, s := range services {
 		r.kickAskers(s)
 	}

@@ -97,6 +97,9 @@ type Event struct {
 	Cause    *component.Cause
 	// CauseChanged: why the unit is not ACTIVE is another thing now (Cause; nil is nothing), without a transition.
 	CauseChanged bool
+	// Level is the end of a change of the start level, by Actor.
+	Level *LevelChange
+	Actor string
 }
 
 // Config makes a Reconciler.
@@ -118,6 +121,9 @@ type Reconciler struct {
 	cancel context.CancelFunc
 	seq    atomic.Uint64
 	track  *registry.Tracking
+	// leveling lets one change of the start level at a time through.
+	leveling   chan struct{}
+	conditions *conditions
 
 	// mu guards the fields below.
 	mu       sync.Mutex
@@ -126,6 +132,8 @@ type Reconciler struct {
 	stopping bool
 	// leaving are providers about to go: units behave as if their services were gone already.
 	leaving map[string]bool
+	// level is the start level in force, target where a change leads to.
+	level, target int
 	// wirings are those that live: of components' processes and of the kernel.
 	wirings map[*wiring]struct{}
 	holders holders
@@ -143,7 +151,8 @@ type Reconciler struct {
 func New(c Config) *Reconciler {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, wirings: map[*wiring]struct{}{}, changed: make(chan struct{}),
-		inherited: map[string]*estate{}, admissions: map[int][]admitted{}}
+		level: MaxLevel, target: MaxLevel, leveling: make(chan struct{}, 1), inherited: map[string]*estate{}, admissions: map[int][]admitted{}}
+	r.conditions = &conditions{registry: c.Registry, all: map[condition]*standing{}}
 	r.track = c.Registry.Track(registry.Query{}, func(ev registry.Event) {
 		r.Notify(Event{Component: ev.Service.Provider, Service: &ev})
 		if ev.Kind == registry.Modified {
@@ -164,6 +173,7 @@ func (r *Reconciler) Apply(p *plan.Plan) {
 	}
 	r.plan = p
 	r.noteUsers(p)
+	r.conditions.ask(p)
 	for i := range p.Components {
 		c := &p.Components[i]
 		if !c.Installed {
@@ -356,5 +366,6 @@ func (r *Reconciler) Shutdown(ctx context.Context) {
 	}
 	r.cancel()
 	r.wg.Wait()
+	r.conditions.close()
 	r.track.Close()
 }

@@ -108,7 +108,7 @@ func (ref *reference) holds(provider string) bool {
 	ref.mu.Lock()
 	defer ref.mu.Unlock()
 	for _, l := range ref.bound {
-		if l.service.Provider == provider {
+		if ownerOf(l.service) == provider {
 			return true
 		}
 	}
@@ -127,7 +127,7 @@ func (ref *reference) settle() {
 		return
 	}
 	candidates := slices.DeleteFunc(track.Services(), func(s registry.Service) bool {
-		return s.Provider == ref.w.name || ref.w.r.isLeaving(s.Provider) || ref.gate != nil && s.Service == component.CapabilityService
+		return s.Provider == ref.w.name || ref.w.r.isLeaving(ownerOf(s)) || ref.gate != nil && s.Service == component.CapabilityService
 	})
 	if ref.gate != nil {
 		defer ref.w.stale() // the unit looks whether it opens

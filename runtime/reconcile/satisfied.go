@@ -24,6 +24,9 @@ func (u *unit) missing(running bool) *component.Cause {
 	if c == nil {
 		return nil
 	}
+	if above := u.above(); above != nil {
+		return above
+	}
 	if c.Waits && !(running && c.Lasts) {
 		return waitsFor(c)
 	}
@@ -60,7 +63,7 @@ func (r *Reconciler) providers(q *component.Require, consumer string) []registry
 	found := r.Registry.Find(queryOf(*q))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.DeleteFunc(found, func(s registry.Service) bool { return s.Provider == consumer || r.leaving[s.Provider] })
+	return slices.DeleteFunc(found, func(s registry.Service) bool { return s.Provider == consumer || r.leaving[ownerOf(s)] })
 }
 
 func (r *Reconciler) isLeaving(name string) bool {
@@ -83,6 +86,10 @@ func (r *Reconciler) explainMissing(name string, q *component.Require) *componen
 		text += fmt.Sprintf(" (%d of %d)", len(r.providers(q, name)), q.Cardinality.Min)
 	}
 	c := component.CauseOf(ErrMissing.New("%s", text))
+	if about, _, ok := component.HealthCondition(q.Service); ok {
+		out := c.Because(*r.unhealthy(about))
+		return &out
+	}
 	p := r.Plan()
 	if p == nil {
 		return c
@@ -125,6 +132,12 @@ func (u *unit) needs(name string) bool {
 		}
 		query := queryOf(*q)
 		query.Provider = name
+		if about, _, ok := component.HealthCondition(q.Service); ok {
+			if about != name {
+				continue
+			}
+			query.Provider = component.HealthService + name
+		}
 		if len(u.r.Registry.Find(query)) > 0 && len(u.r.providers(q, u.name)) < need {
 			return true
 		}

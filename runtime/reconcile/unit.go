@@ -18,6 +18,7 @@ const (
 	orderStop
 	orderRestart
 	orderUpdate
+	orderReset
 	orderShutdown
 )
 
@@ -55,17 +56,19 @@ type unit struct {
 	kept    supervisor.SavedRestarts // of restarts
 	health  component.Health
 	hcause  *component.Cause // why health is what it is
-	gates   []GateView       // of the serving process
-	gcause  *component.Cause // of a gate that is closed; nil if none is
-	gshut   bool             // its deadline has passed
-	cause   *component.Cause // why the unit is not ACTIVE
-	last    component.Result
-	tail    []string
-	busy    bool // a step is under way
-	dirty   bool // a kick came that no step has seen
-	live    Process
-	next    Process // the one that is to replace live, or that was replaced and ends
-	history Replacements
+	// healthSince is when it was reported last.
+	healthSince time.Time
+	gates       []GateView       // of the serving process
+	gcause      *component.Cause // of a gate that is closed; nil if none is
+	gshut       bool             // its deadline has passed
+	cause       *component.Cause // why the unit is not ACTIVE
+	last        component.Result
+	tail        []string
+	busy        bool // a step is under way
+	dirty       bool // a kick came that no step has seen
+	live        Process
+	next        Process // the one that is to replace live, or that was replaced and ends
+	history     Replacements
 	// exchanging: live has let go or is about to, and another is to take over.
 	exchanging bool
 	running    *plan.Component    // what the newest process that served, or tried to, was started from
@@ -135,6 +138,7 @@ func (u *unit) run(ctx context.Context) {
 		u.mu.Unlock()
 		next := u.step(ctx)
 		u.remember()
+		u.judge()
 		u.mu.Lock()
 		u.busy = false
 		u.mu.Unlock()
@@ -229,7 +233,7 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 			return true, 0
 		}
 		if missing := u.missing(false); missing != nil {
-			if late := time.Since(u.waitSince) - WaitDeadline; late >= 0 {
+			if late := time.Since(u.waitSince) - WaitDeadline; late >= 0 && missing.Code != ErrLevel.ID() {
 				missing.Text += "; the wait is over its deadline of " + WaitDeadline.String()
 			}
 			u.setCause(missing)
@@ -250,7 +254,7 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 		case u.uninstalled():
 			u.move(component.Uninstalled, "its package is gone", "kernel", nil)
 			return false, idle
-		case o.kind == orderStart || o.kind == orderRestart || o.kind == orderUpdate:
+		case o.kind == orderStart || o.kind == orderRestart || o.kind == orderUpdate || o.kind == orderReset:
 			u.restarts.Reset()
 			u.setCause(nil)
 			u.move(component.Resolved, "reset", o.actor, nil)
@@ -297,10 +301,12 @@ func (u *unit) active(ctx context.Context, o order, want bool, why *component.Ca
 		u.replace(ctx, reason, actor)
 		return true, 0
 	}
+	grace := u.graceLeft()
 	failed, next := u.lookAtGates(ctx)
 	if failed {
 		return true, 0
 	}
+	next = min(next, grace)
 	if late := u.settleLate(); late > 0 {
 		next = min(next, late)
 	}
@@ -314,7 +320,7 @@ func (u *unit) backoff(ctx context.Context, o order, want bool, why *component.C
 		u.setCause(why)
 		u.move(component.Resolved, text(why), "kernel", why)
 		return true, 0
-	case o.kind == orderStart || o.kind == orderRestart || o.kind == orderUpdate:
+	case o.kind == orderStart || o.kind == orderRestart || o.kind == orderUpdate || o.kind == orderReset:
 		u.restarts.Reset()
 	case time.Now().Before(u.retryAt):
 		return false, time.Until(u.retryAt)
@@ -341,6 +347,9 @@ func (u *unit) takeOrder() order {
 	case orderStart, orderRestart, orderUpdate:
 		u.held = false
 		u.order = order{}
+	case orderReset:
+		u.order = order{}
+		u.restarts.Reset()
 	}
 	return o
 }

@@ -83,6 +83,9 @@ func queryOf(q component.Require) registry.Query {
 	if q.Versions != nil {
 		query.Versions = q.Versions
 	}
+	if _, _, ok := component.HealthCondition(q.Service); ok {
+		query.Filter = map[string]string{"grace": q.Grace.String()}
+	}
 	return query
 }
 

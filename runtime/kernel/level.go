@@ -1,0 +1,108 @@
+package kernel
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+
+	"carbonado.dev/carbonado/runtime/admin"
+	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/plan"
+	"carbonado.dev/carbonado/runtime/reconcile"
+	"carbonado.dev/sdk/cause"
+	"google.golang.org/grpc/codes"
+)
+
+// ErrRequired is the kind of a component without which the server must not run.
+var ErrRequired = cause.Define("CBN-SUP-145", "A component that is marked `required: true` can't run, so the server stops.",
+	"See the cause; or disable the component.").Code(codes.FailedPrecondition)
+
+// Level implements admin.Leveled.
+func (k *Kernel) Level(context.Context) (admin.Levels, error) {
+	out := admin.Levels{Levels: []admin.Level{}}
+	out.Level, out.Target = k.reconciler.Level()
+	levels := k.reconciler.Levels()
+	for _, n := range slices.Sorted(maps.Keys(levels)) {
+		out.Levels = append(out.Levels, admin.Level{Level: n, Components: levels[n]})
+	}
+	return out, nil
+}
+
+// SetLevel implements admin.Leveled.
+func (k *Kernel) SetLevel(ctx context.Context, level int, actor string) error {
+	return k.reconciler.SetLevel(ctx, level, actor)
+}
+
+// ResetFailed implements admin.Resetting.
+func (k *Kernel) ResetFailed(ctx context.Context, name, actor string) error {
+	if _, err := k.viewOf(name); err != nil {
+		return err
+	}
+	return k.reconciler.ResetFailed(ctx, name, actor)
+}
+
+// firstLevel is the level to which a start goes: -DstartLevel=N, or the highest.
+func (k *Kernel) firstLevel() int {
+	if n, err := strconv.Atoi(k.resolution.Properties["startLevel"]); err == nil && n >= 1 && n <= reconcile.MaxLevel {
+		return n
+	}
+	return reconcile.MaxLevel
+}
+
+// begin makes a first kernel start with nothing. One that follows another finds components that serve, and leaves them.
+func (k *Kernel) begin() {
+	if !k.succession.follows() {
+		k.reconciler.Begin()
+	}
+}
+
+// raise goes up to the first level; k.raised is closed when that is done.
+func (k *Kernel) raise(ctx context.Context) {
+	level := k.firstLevel()
+	k.raised = make(chan struct{})
+	go func() {
+		defer close(k.raised)
+		if err := k.reconciler.SetLevel(ctx, level, reconcile.KernelName); err != nil && ctx.Err() == nil {
+			k.log.Error("the start level was not reached", "level", level, "error", err)
+		}
+	}()
+}
+
+// requiredRun refuses a plan that does not run a component marked `required: true`.
+func requiredRun(p *plan.Plan) error {
+	for _, c := range p.Broken() {
+		if d := c.Package.Descriptor; d != nil && d.Required {
+			var why error
+			if len(c.Causes) > 0 {
+				why = cause.FromProto(c.Causes[0].Proto(), codes.FailedPrecondition)
+			}
+			return ErrRequired.Wrap(why, "%s can't run", c.Name)
+		}
+	}
+	return nil
+}
+
+// noteRequired remembers which components are marked `required: true`.
+func (k *Kernel) noteRequired(p *plan.Plan) {
+	names := map[string]bool{}
+	for _, c := range p.Running() {
+		if c.Package.Descriptor.Required {
+			names[c.Name] = true
+		}
+	}
+	k.required.Store(&names)
+}
+
+// mourn stops the server when a component marked `required: true` has failed: those that run stop in the reverse order.
+func (k *Kernel) mourn(name string, t component.Transition) {
+	names := k.required.Load()
+	if t.To != component.Failed || names == nil || !(*names)[name] {
+		return
+	}
+	k.log.Error("the server stops: a required component has failed", "component", name, "reason", t.Reason)
+	k.mu.Lock()
+	k.exit = ExitFailed
+	k.mu.Unlock()
+	k.stop()
+}
