@@ -136,9 +136,7 @@ func (w *world) notify(ev Event) {
 		w.replaced = append(w.replaced, *ev.Replaced)
 	}
 	if ev.Level != nil {
-		w.mu.Lock()
 		w.levels = append(w.levels, *ev.Level)
-		w.mu.Unlock()
 	}
 	if ev.Transition == nil {
 		return

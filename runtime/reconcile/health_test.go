@@ -27,7 +27,7 @@ func TestCase30HealthAsADependency(t *testing.T) {
 	if !w.context("Told").Ref("ref").Bound() {
 		t.Error("the condition is not bound")
 	}
-	if err := w.call("Told"); err == nil || !strings.Contains(err.Error(), "condition") {
+	if err := w.context("Told").Refs("ref").All()[0].Invoke(ctx(t), "/a.B/C", nil, nil); err == nil || !strings.Contains(err.Error(), "condition") {
 		t.Errorf("a call of a condition: %v", err)
 	}
 	w.context("DB").SetHealth(sdk.Warn, errTest.New("slow disk"))
