@@ -78,6 +78,9 @@ func (r *Reconciler) SetLevel(ctx context.Context, level int, actor string) erro
 	r.target = r.level
 	now := r.level
 	r.mu.Unlock()
+	for _, u := range r.all() {
+		u.kick() // what waits says the level that holds now
+	}
 	if now != from {
 		r.Notify(Event{Level: &LevelChange{from, now}, Actor: actor})
 	}
