@@ -93,9 +93,27 @@ func (a *app) testCommand() *cobra.Command {
 	}}
 }
 
+// unpacked is the folder of a package that is given as a folder or as a file; done removes what was made for it.
+func unpacked(ctx context.Context, path string) (folder string, done func(), err error) {
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		return path, func() {}, nil
+	}
+	scratch, err := os.MkdirTemp("", "carbonado-conform-")
+	if err != nil {
+		return "", nil, err
+	}
+	done = func() { os.RemoveAll(scratch) }
+	p, err := catalog.At(scratch).InstallPath(ctx, path, true) // whoever signed it: nothing is installed here
+	if err != nil {
+		done()
+		return "", nil, err
+	}
+	return p.Dir, done, nil
+}
+
 func (a *app) conformCommand() *cobra.Command {
 	configFile := ""
-	c := &cobra.Command{Use: "conform FOLDER [--config FILE]", Short: "Start a package's executable without a server and check it against the component protocol", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	c := &cobra.Command{Use: "conform FILE|FOLDER [--config FILE]", Short: "Start a package's executable without a server and check it against the component protocol", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		o := conform.Options{}
 		if configFile != "" {
 			var err error
@@ -106,7 +124,12 @@ func (a *app) conformCommand() *cobra.Command {
 		if a.format == "table" || a.format == "" { // as they come: a slow one shows where it is
 			o.Each = func(r conform.Result) { fmt.Fprintf(a.Stdout, "%-4s  %-18s  %s\n", r.State, r.Name, r.Text) }
 		}
-		report, err := conform.Run(cmd.Context(), args[0], o)
+		folder, done, err := unpacked(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		defer done()
+		report, err := conform.Run(cmd.Context(), folder, o)
 		if err != nil {
 			return err
 		}

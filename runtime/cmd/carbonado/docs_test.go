@@ -76,7 +76,7 @@ func runPage(t *testing.T, root, script string) {
 	}
 	cmd := exec.Command("bash", "-c", b.String())
 	cmd.Dir = home
-	cmd.Env = append(os.Environ(), "CARBON_HOME="+home, "CARBONADO_ADMIN_PASSWORD=a-password-for-tests")
+	cmd.Env = append(os.Environ(), "CARBON_HOME="+home, "CARBONADO_ADMIN_PASSWORD=a-password-for-tests", "CARBONADO_SDK="+filepath.Join(root, "sdk"))
 	out, err := cmd.CombinedOutput()
 	stop := exec.Command("bin/carbonado.sh", "stop")
 	stop.Dir, stop.Env = home, cmd.Env
