@@ -27,6 +27,7 @@ var lines = []line{
 	{"plan", measurePlan},
 	{"graph", measureGraph},
 	{"start", measureStart},
+	{"times", measureTimes},
 }
 
 func main() {

@@ -84,10 +84,8 @@ func layMusic(root string) (*server.Installation, error) {
 	fail := func(err error) (*server.Installation, error) { return nil, errors.Join(err, i.Remove()) }
 	work := filepath.Join(filepath.Dir(i.Home), "packages")
 	exe := filepath.Join(work, "music")
-	build := exec.Command("go", "build", "-trimpath", "-o", exe, "./bench/music")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fail(fmt.Errorf("%w\n%s", err, out))
+	if err := build(root, exe, "./bench/music"); err != nil {
+		return fail(err)
 	}
 	for a := range bands {
 		artist := fmt.Sprintf("Artist%d", a)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -168,6 +169,19 @@ func parentOf(pid int) (int, error) {
 	return strconv.Atoi(fields[1])
 }
 
+// Component is one line of `component ls`.
+type Component struct {
+	Name, Version, State string
+	Pid                  int
+}
+
+// Components lists the installed components.
+func (i *Installation) Components(ctx context.Context) ([]Component, error) {
+	var out []Component
+	err := i.ask(ctx, &out, "component", "ls")
+	return out, err
+}
+
 func (i *Installation) ask(ctx context.Context, v any, args ...string) error {
 	out, err := i.Command(ctx, append(args, "-o", "json")...).Output()
 	if err != nil {
@@ -244,8 +258,8 @@ func LayEmpty(root string) (*Installation, error) {
 	return i, nil
 }
 
-// Package installs a package that has a descriptor and one executable, by the command line.
-func (i *Installation) Package(executable, name, descriptor string) error {
+// Folder lays out a package that has a descriptor and one executable, in the folder packages/NAME beside the installation.
+func (i *Installation) Folder(executable, name, descriptor string) error {
 	dir := filepath.Join(filepath.Dir(i.Home), "packages", name)
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
 		return err
@@ -253,9 +267,18 @@ func (i *Installation) Package(executable, name, descriptor string) error {
 	if err := os.WriteFile(filepath.Join(dir, "component.yaml"), []byte(descriptor), 0o644); err != nil {
 		return err
 	}
-	if err := os.Link(executable, filepath.Join(dir, "bin", name)); err != nil {
+	if err := os.Link(executable, filepath.Join(dir, "bin", name)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	return nil
+}
+
+// Package lays out a package and installs it by the command line.
+func (i *Installation) Package(executable, name, descriptor string) error {
+	if err := i.Folder(executable, name, descriptor); err != nil {
+		return err
+	}
+	dir := filepath.Join(filepath.Dir(i.Home), "packages", name)
 	if out, err := i.Command(context.Background(), "plugin", "install", dir).CombinedOutput(); err != nil {
 		return fmt.Errorf("install %s: %w\n%s", name, err, out)
 	}
