@@ -80,6 +80,13 @@ func (g *guardian) start(o *Order, exe int) (_ *child, err error) {
 	if c.executable, err = unix.FcntlInt(uintptr(exe), unix.F_DUPFD_CLOEXEC, 0); err != nil {
 		return fail(fmt.Errorf("keep the executable: %w", err))
 	}
+	if uid := o.Cage.UID; uid != 0 { // programs reach them by path too: /dev/stderr, /proc/self/fd/4
+		for _, fd := range []int{out, errs, line} {
+			if err := unix.Fchown(fd, uid, o.Cage.GID); err != nil {
+				return fail(fmt.Errorf("give a pipe to user %d: %w", uid, err))
+			}
+		}
+	}
 	files = append(files, uintptr(out), uintptr(errs), uintptr(exe), uintptr(line))
 	for _, key := range o.Listeners {
 		l, err := g.listener(key)
@@ -90,12 +97,11 @@ func (g *guardian) start(o *Order, exe int) (_ *child, err error) {
 	}
 
 	if o.Cage.NoNetwork { // after the last listener, where the launcher looks for it
-		if g.noNetwork == nil {
-			if g.noNetwork, err = launch.EmptyNetwork(); err != nil {
-				return fail(fmt.Errorf("a network namespace: %w", err))
-			}
+		namespace, err := g.noNetwork()
+		if err != nil {
+			return fail(fmt.Errorf("a network namespace (see <NetworkNamespace> in carbon.xml): %w", err))
 		}
-		files = append(files, g.noNetwork.Fd())
+		files = append(files, namespace.Fd())
 	}
 
 	folder, group, err := g.cgroups.add(o.Name, o.Limits)

@@ -62,16 +62,46 @@ func newConfiner(home string, p config.Privileges) (*confiner, error) {
 	return c, nil
 }
 
+// knowsOne tells whether a component must run as the server's user: its SDK is an old one, or that of a provider that it is wired to, which
+// would refuse it.
+func (c *confiner) knowsOne(name, digest string, p *plan.Plan) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shared[digest] {
+		return oldSDK
+	}
+	if p == nil || len(c.shared) == 0 {
+		return ""
+	}
+	planned := p.Find(name)
+	if planned == nil {
+		return ""
+	}
+	for _, w := range planned.Wires {
+		if provider := p.Find(w.Provider); provider != nil && provider.Package != nil && c.shared[executableOf(provider.Package)] {
+			return "it uses " + w.Provider + ", whose SDK lets in its own user alone"
+		}
+	}
+	return ""
+}
+
+// executableOf is the digest of a package's executable.
+func executableOf(p *catalog.Package) string {
+	for _, f := range p.Files {
+		if p.Descriptor != nil && f.Path == p.Descriptor.Executable {
+			return f.SHA256
+		}
+	}
+	return ""
+}
+
 // userOf is the number of a component's own user; 0 is none, for the reason given.
-func (c *confiner) userOf(name, digest string) (int, string, error) {
+func (c *confiner) userOf(name, digest string, p *plan.Plan) (int, string, error) {
 	if c.users == nil {
 		return 0, c.noUser, nil
 	}
-	c.mu.Lock()
-	old := c.shared[digest]
-	c.mu.Unlock()
-	if old {
-		return 0, oldSDK, nil
+	if why := c.knowsOne(name, digest, p); why != "" {
+		return 0, why, nil
 	}
 	id, err := c.users.of(name)
 	return id, "", err
@@ -98,7 +128,7 @@ func (c *confiner) cage(pkg *catalog.Package, digest, runtime string, p *plan.Pl
 	d := pkg.Descriptor
 	repository := filepath.Join(c.home, "repository")
 	data := func(name string) string { return filepath.Join(repository, "data", name) }
-	user, noUser, err := c.userOf(d.Name, digest)
+	user, noUser, err := c.userOf(d.Name, digest, p)
 	if err != nil {
 		return launch.Cage{}, nil, err
 	}

@@ -98,24 +98,36 @@ func (h *host) Launch(ctx context.Context, c *plan.Component, generation uint64)
 		return nil, err
 	}
 	inst, err := h.k.supervisor.Start(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	if spec.Cage.UID != 0 && inst.Protocol() < handshake.ProtocolUsers {
-		inst.Kill(ctx, component.ResultReplaced)
+	if spec.Cage.UID != 0 && wantsSharedUser(inst, err) {
+		if inst != nil {
+			inst.Kill(ctx, component.ResultReplaced)
+		}
 		h.k.confiner.share(digest)
 		h.k.log.Warn("a component runs as the server's user", "component", d.Name, "why", oldSDK)
 		if err := confine(); err != nil {
 			return nil, err
 		}
-		if inst, err = h.k.supervisor.Start(ctx, spec); err != nil {
-			return nil, err
-		}
+		inst, err = h.k.supervisor.Start(ctx, spec)
+	}
+	if err != nil {
+		return nil, err
 	}
 	h.mu.Lock()
 	h.instances[d.Name] = inst
 	h.mu.Unlock()
 	return inst, nil
+}
+
+// wantsSharedUser tells of a start, successful or not, whether the component speaks a version of the control protocol that knows one user
+// only: it may have refused the kernel for being another.
+func wantsSharedUser(inst *supervisor.Instance, err error) bool {
+	spoken := 0
+	if inst != nil {
+		spoken = inst.Protocol()
+	} else if exit, ok := supervisor.ExitOf(err); ok {
+		spoken = exit.Protocol
+	}
+	return spoken != 0 && spoken < handshake.ProtocolUsers
 }
 
 // javaHome is the folder of the Java whose program that is, by the file `release` that each has; empty if it can't be told.

@@ -23,6 +23,8 @@ type Exit struct {
 	Tail []string
 	// Complaint is the last line of its standard error; empty if there was none.
 	Complaint string
+	// Protocol is the version of the control protocol in its handshake; 0 if that did not come.
+	Protocol int
 }
 
 // startError is what Start fails with when a process existed.

@@ -116,11 +116,11 @@ func ownFolder(path string) bool {
 	return ok && int(st.Uid) == os.Geteuid()
 }
 
-// add makes the folder of one attempt, 0700, with a folder for temporary files in it. For a process that is a user of its own the folder
-// is that user's, 0711, and its name can't be guessed: other components must reach the socket in it that they are told.
-func (a attempts) add(name string, generation uint64, uid int) (string, error) {
+// add makes the folder of one attempt, 0700, with a folder for temporary files in it. Where components are users of their own (open) it
+// is 0711, the process's user's, and its name can't be guessed: other components must reach the socket in it that they are told.
+func (a attempts) add(name string, generation uint64, uid int, open bool) (string, error) {
 	folder := filepath.Join(a.root, fmt.Sprintf("%.*s-%d", nameMost, name, generation))
-	if uid != 0 {
+	if open {
 		secret := make([]byte, secretBytes)
 		_, _ = rand.Read(secret) // never fails (crypto/rand)
 		folder += "-" + hex.EncodeToString(secret)
@@ -135,8 +135,11 @@ func (a attempts) add(name string, generation uint64, uid int) (string, error) {
 	if err == nil {
 		err = os.Mkdir(filepath.Join(folder, "tmp"), 0o700)
 	}
+	if err == nil && open {
+		err = os.Chmod(folder, 0o711)
+	}
 	if err == nil && uid != 0 {
-		err = errors.Join(os.Chmod(folder, 0o711), os.Lchown(filepath.Join(folder, "tmp"), uid, uid), os.Lchown(folder, uid, uid))
+		err = errors.Join(os.Lchown(filepath.Join(folder, "tmp"), uid, uid), os.Lchown(folder, uid, uid))
 	}
 	if err != nil {
 		return "", ErrFolder.Wrap(err, "run folder of %s", name)

@@ -62,7 +62,7 @@ func TestAttemptsLieElsewhereWhenPathsGetTooLong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder, err := short.add("EventReceiver", 1, 0)
+	folder, err := short.add("EventReceiver", 1, 0, false)
 	if err != nil || filepath.Dir(folder) != short.root || short.elsewhere != "" {
 		t.Errorf("%s, %v", folder, err)
 	}
@@ -71,7 +71,7 @@ func TestAttemptsLieElsewhereWhenPathsGetTooLong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder, err = a.add("AComponentWhoseNameIsLongerThanAnyoneWouldLike", 999999, 0)
+	folder, err = a.add("AComponentWhoseNameIsLongerThanAnyoneWouldLike", 999999, 0, false)
 	if err != nil || len(folder)+socketNameMost > socketPathMost || strings.HasPrefix(folder, long) {
 		t.Errorf("%s, %v", folder, err)
 	}

@@ -253,6 +253,7 @@ func (i *Instance) finish() {
 	tail, hungry := i.output.last()
 	i.exit = exitOf(i.process.p.Exit(), asked, hungry)
 	i.exit.Ran = i.exit.At.Sub(i.started)
+	i.exit.Protocol = i.process.opening.spoken()
 	i.exit.Tail, i.exit.Complaint = tail, i.output.complaint()
 	close(i.done)
 }

@@ -55,6 +55,13 @@ func (o *opening) text() string {
 	return fmt.Sprintf("; where its handshake belongs it printed %q", o.bytes)
 }
 
+// spoken is the version of the handshake; 0 if that did not come.
+func (o *opening) spoken() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.version
+}
+
 // foreign is the version of the handshake if it is none of those; 0 otherwise.
 func (o *opening) foreign(versions []int) int {
 	o.mu.Lock()

@@ -170,7 +170,7 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	folder, err := s.attempts.add(spec.Name, spec.Generation, spec.Cage.UID)
+	folder, err := s.attempts.add(spec.Name, spec.Generation, spec.Cage.UID, s.conf.OwnUsers)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package component
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 
 	"carbonado.dev/sdk/service"
@@ -17,9 +16,8 @@ type serviceServer struct {
 
 // newServiceServer makes the socket's server in the component's run folder.
 func newServiceServer(c *C, desc *Descriptor) (*serviceServer, error) {
-	// Where this process is a user of its own, so are its callers.
-	own := int(c.cfg.KernelUid) != os.Getuid()
-	s, err := service.New(c.ctx, c.Name(), c.log, filepath.Join(c.cfg.RunFolder, "svc.sock"), service.ForAllUsers(own))
+	// Callers may be users of their own. Who gets as far as the socket is a matter of its folder, which the kernel makes.
+	s, err := service.New(c.ctx, c.Name(), c.log, filepath.Join(c.cfg.RunFolder, "svc.sock"), service.ForAllUsers(true))
 	if err != nil {
 		return nil, err
 	}

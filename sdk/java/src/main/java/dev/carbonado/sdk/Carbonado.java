@@ -40,8 +40,8 @@ public final class Carbonado {
       System.exit(EXIT_BY_HAND);
     }
     List<String> spoken = Arrays.asList(String.valueOf(System.getenv("PLUGIN_PROTOCOL_VERSIONS")).split(","));
-    // Version 2 is 1 with a service socket that lets other users in, by token and peer: that needs the peer's pid.
-    int version = spoken.contains("2") && Peer.EPOLL ? 2 : 1;
+    // Version 2 is 1 with a service socket that lets other users in, by token and peer; where the peer can't be read, by token.
+    int version = spoken.contains("2") ? 2 : 1;
     if (!spoken.contains(String.valueOf(version))) {
       System.err.println("This component speaks versions 1 and 2 of the component protocol; the kernel speaks " + System.getenv("PLUGIN_PROTOCOL_VERSIONS"));
       System.exit(78);

@@ -52,6 +52,6 @@ final class Lifeline {
 
   /** Whether a process is the present kernel; pid 0 is one whose pid can't be read. */
   boolean admits(Peer p) {
-    return pid != 0 && (p.pid() == 0 || p.pid() == pid) && p.uid() == uid;
+    return pid != 0 && (p.pid() == 0 || p.pid() == pid) && (p.uid() == Peer.UNKNOWN || p.uid() == uid);
   }
 }

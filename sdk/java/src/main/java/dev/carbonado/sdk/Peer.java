@@ -24,8 +24,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.function.Predicate;
 
-/** The process at the other end of a Unix socket, by the system's word. pid is 0 where it can't be read (without epoll). */
+/** The process at the other end of a Unix socket, by the system's word. pid is 0 and uid UNKNOWN where they can't be read (without epoll). */
 record Peer(long pid, long uid) {
+  static final long UNKNOWN = -1;
   static final boolean EPOLL = Epoll.isAvailable();
 
   static EventLoopGroup loops(int threads) {
@@ -45,8 +46,8 @@ record Peer(long pid, long uid) {
       PeerCredentials p = e.peerCredentials();
       return new Peer(p.pid(), p.uid());
     }
-    // NIO gives names only; the run folder, 0700, lets no other user in.
-    return new Peer(0, ((Number) Files.getAttribute(Path.of("/proc/self"), "unix:uid")).longValue());
+    // NIO gives names only. The control socket's mode lets in nobody but this user and the kernel; on the service socket the token decides.
+    return new Peer(0, UNKNOWN);
   }
 
   /** A server on a Unix socket that closes connections of others before gRPC sees them. */

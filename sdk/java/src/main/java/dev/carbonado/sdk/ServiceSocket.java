@@ -53,7 +53,7 @@ final class ServiceSocket implements ServerInterceptor {
   }
 
   private synchronized boolean known(Peer p) {
-    return tokens.values().stream().anyMatch(a -> a.peer.uid() == p.uid() && (p.pid() == 0 || a.peer.pid() == 0 || a.peer.pid() == p.pid()));
+    return tokens.values().stream().anyMatch(a -> (p.uid() == Peer.UNKNOWN || a.peer.uid() == p.uid()) && (p.pid() == 0 || a.peer.pid() == 0 || a.peer.pid() == p.pid()));
   }
 
   private static String key(byte[] token) {
