@@ -227,6 +227,7 @@ type simulated struct {
 	done       chan struct{}
 	once       sync.Once
 	exit       supervisor.Exit
+	forced     bool // Stop has to kill it
 }
 
 func (p *simulated) PID() int                         { return os.Getpid() }
@@ -250,7 +251,7 @@ func (p *simulated) Exit() supervisor.Exit              { <-p.done; return p.exi
 // end is the end of the process, whoever brings it about.
 func (p *simulated) end(result component.Result) {
 	p.once.Do(func() {
-		p.exit = supervisor.Exit{Result: result, At: time.Now(), Ran: time.Second}
+		p.exit = supervisor.Exit{Result: result, At: time.Now(), Ran: time.Second, Forced: p.forced}
 		go func() {
 			p.server.Stop()
 			p.served.Wait()

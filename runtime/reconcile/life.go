@@ -207,7 +207,7 @@ func (u *unit) stop(ctx context.Context, kind component.ResultKind, reason, acto
 	}
 	u.forget()
 	u.mu.Lock()
-	u.last, u.tail = exit.Result, exit.Tail
+	u.last, u.tail, u.forced = exit.Result, exit.Tail, exit.Forced
 	u.mu.Unlock()
 	u.move(component.Resolved, reason, actor, nil)
 }

@@ -24,15 +24,17 @@ import (
 
 // Kinds of error of this package.
 var (
-	ErrMissing  = cause.Define("CBN-SUP-101", "A component waits for a service that nobody provides.", "Start or enable a provider; `carbonado plan` names those installed.")
-	ErrStart    = cause.Define("CBN-SUP-102", "A component could not be started.", "See its log: `carbonado component logs NAME`.")
-	ErrEnded    = cause.Define("CBN-SUP-103", "A component's process ended by itself.", "See its log: `carbonado component logs NAME`.")
-	ErrBudget   = cause.Define("CBN-SUP-104", "A component ended too often and is not started again by itself.", "Mend it, then `carbonado component start NAME`.")
-	ErrListen   = cause.Define("CBN-SUP-105", "A component's port can't be opened.", "End the process that holds the port, or start with -DportOffset=N.")
-	ErrStopped  = cause.Define("CBN-SUP-106", "An operator stopped the component; it starts again with the kernel.", "`carbonado component start NAME`")
-	ErrDisabled = cause.Define("CBN-SUP-107", "A rule disables the component.", "Change the rule, or `carbonado component enable NAME`.")
-	ErrUnknown  = cause.Define("CBN-SUP-108", "No component of that name is installed.", "See `carbonado component ls`.").Code(codes.NotFound)
-	ErrRestarts = cause.Define("CBN-SUP-109", "A provider is being restarted.", "Wait; if it stays, see `carbonado component diag` of the provider.")
+	ErrMissing     = cause.Define("CBN-SUP-101", "A component waits for a service that nobody provides.", "Start or enable a provider; `carbonado plan` names those installed.")
+	ErrStart       = cause.Define("CBN-SUP-102", "A component could not be started.", "See its log: `carbonado component logs NAME`.")
+	ErrEnded       = cause.Define("CBN-SUP-103", "A component's process ended by itself.", "See its log: `carbonado component logs NAME`.")
+	ErrBudget      = cause.Define("CBN-SUP-104", "A component ended too often and is not started again by itself.", "Mend it, then `carbonado component start NAME`.")
+	ErrListen      = cause.Define("CBN-SUP-105", "A component's port can't be opened.", "End the process that holds the port, or start with -DportOffset=N.")
+	ErrStopped     = cause.Define("CBN-SUP-106", "An operator stopped the component; it starts again with the kernel.", "`carbonado component start NAME`")
+	ErrDisabled    = cause.Define("CBN-SUP-107", "A rule disables the component.", "Change the rule, or `carbonado component enable NAME`.")
+	ErrUnknown     = cause.Define("CBN-SUP-108", "No component of that name is installed.", "See `carbonado component ls`.").Code(codes.NotFound)
+	ErrUninstalled = cause.Define("CBN-SUP-146", "The component's package is gone.", "Install it anew.").Code(codes.NotFound)
+	ErrForced      = cause.Define("CBN-SUP-147", "A component did not stop in order and was killed.", "See its log: `carbonado component logs NAME`.").Code(codes.DeadlineExceeded)
+	ErrRestarts    = cause.Define("CBN-SUP-109", "A provider is being restarted.", "Wait; if it stays, see `carbonado component diag` of the provider.")
 )
 
 // The deadlines of a unit's life. Each ends in a visible state.
@@ -310,7 +312,13 @@ func (r *Reconciler) Start(ctx context.Context, name, actor string) error {
 // Stop stops a component until it is started or the kernel starts anew, and waits until its process is gone.
 func (r *Reconciler) Stop(ctx context.Context, name, actor string) error {
 	return r.ask(ctx, name, func(u *unit) { u.request(order{kind: orderStop, actor: actor}) }, func(v View) (bool, error) {
-		return v.Settled && v.Pid == 0, nil
+		if !v.Settled || v.Pid != 0 {
+			return false, nil
+		}
+		if v.Forced {
+			return true, ErrForced.New("%s has ended, but not in order: it was killed", name)
+		}
+		return true, nil
 	})
 }
 
@@ -318,6 +326,9 @@ func (r *Reconciler) ask(ctx context.Context, name string, do func(*unit), done 
 	u := r.unit(name)
 	if u == nil {
 		return ErrUnknown.New("component %s", name)
+	}
+	if u.plannedNow() == nil {
+		return ErrUninstalled.New("component %s", name)
 	}
 	do(u)
 	var result error
@@ -343,6 +354,11 @@ func asError(c *component.Cause) error {
 // what remains then is killed.
 func (r *Reconciler) Shutdown(ctx context.Context) {
 	r.mu.Lock()
+	if r.stopping { // a second call waits for the first
+		r.mu.Unlock()
+		r.wg.Wait()
+		return
+	}
 	r.stopping = true
 	var names []string
 	if r.plan != nil {

@@ -313,6 +313,7 @@ func TestCase28MinimumCardinality(t *testing.T) {
 // TestCase29AFilterChangedByConfiguration: nothing matches, it waits; changed back, it runs; to another provider, it stays.
 func TestCase29AFilterChangedByConfiguration(t *testing.T) {
 	w := newWorld(t, asks("Asker", `cardinality: 1..1, filter: "(kind=a)"`), ranked("PA", 0, "a"), ranked("PB", 0, "b"))
+	w.until("PB", component.Active)
 	w.boundTo("Asker", "PA")
 	configure := func(text string) {
 		t.Helper()

@@ -48,6 +48,8 @@ type unit struct {
 	// mu guards the fields below.
 	mu      sync.Mutex
 	planned *plan.Component // nil: uninstalled
+	was     *plan.Component // the last that planned was
+	forced  bool            // the last stop had to kill
 	order   order
 	held    bool // an operator stopped it
 	pid     int
@@ -90,6 +92,9 @@ func (r *Reconciler) newUnit(c *plan.Component) *unit {
 
 func (u *unit) setPlanned(c *plan.Component) {
 	u.mu.Lock()
+	if c != nil {
+		u.was = c
+	}
 	u.planned = u.keep(c)
 	if c == nil {
 		u.held = false // the operator's word was about the package that is gone

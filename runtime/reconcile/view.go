@@ -29,6 +29,10 @@ type View struct {
 	Restarts int
 	Last     component.Result
 	Tail     []string
+	// Forced: the last stop had to kill the process.
+	Forced bool
+	// Was is the last that was planned, also of an uninstalled component.
+	Was      *plan.Component
 	Bindings []Binding
 	// Gates are the startup gates of the serving process.
 	Gates []GateView
@@ -84,7 +88,7 @@ func (u *unit) view() View {
 	if state == component.Backoff {
 		v.Settled = false
 	}
-	v.Gates = slices.Clone(u.gates)
+	v.Gates, v.Forced, v.Was = slices.Clone(u.gates), u.forced, u.was
 	u.shut(&v)
 	u.mu.Unlock()
 	v.Bindings = u.r.bindings(u.name)
