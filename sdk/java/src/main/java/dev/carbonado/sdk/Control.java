@@ -45,7 +45,7 @@ final class Control {
     add(c, SERVICE, "Configure", this::configure);
     add(c, SERVICE, "Prepare", r -> up(CONFIGURED, PREPARED, this::prepare));
     add(c, SERVICE, "Acquire", r -> acquire());
-    add(c, SERVICE, "Drain", r -> down(DRAINED, () -> {
+    add(c, SERVICE, "Drain", r -> r.flag(41) ? Wire.message() : down(DRAINED, () -> {
       context.events.withdrawAll();
       component.drain(r.number(1));
     }));
