@@ -21,6 +21,8 @@ import (
 	"carbonado.dev/sdk/component"
 	"carbonado.dev/sdk/databridge"
 	"carbonado.dev/sdk/frame"
+	diagv1 "carbonado.dev/sdk/proto/carbonado/diag/v1"
+	"carbonado.dev/sdk/telemetry"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 	kernelv1 "carbonado.dev/sdk/proto/carbonado/kernel/v1"
 )
@@ -242,8 +244,14 @@ func (r *receiver) stamp() databridge.Stamp {
 }
 
 // store forwards events that came from an input adapter; nil means that all are stored.
-func (r *receiver) store(ctx context.Context, rows *databridge.Rows) error {
-	parts, err := rows.Parts(r.stamp(), nil)
+func (r *receiver) store(ctx context.Context, rows *databridge.Rows) (err error) {
+	stamp := r.stamp()
+	if t := r.c.Telemetry(); t.Tracing() {
+		span, trace := t.Start(telemetry.TraceFrom(ctx), "receive events", diagv1.Span_KIND_SERVER)
+		stamp.Trace = frame.Trace(trace)
+		defer func() { span.End(err) }()
+	}
+	parts, err := rows.Parts(stamp, nil)
 	if err != nil {
 		return err
 	}

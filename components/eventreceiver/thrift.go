@@ -14,6 +14,9 @@ import (
 	"carbonado.dev/sdk/component"
 	"carbonado.dev/sdk/databridge"
 	"carbonado.dev/sdk/databridge/streamdef"
+	"carbonado.dev/sdk/frame"
+	diagv1 "carbonado.dev/sdk/proto/carbonado/diag/v1"
+	"carbonado.dev/sdk/telemetry"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 )
 
@@ -114,11 +117,18 @@ func (h *thriftHandler) DeleteStream(ctx context.Context, session, id string) (b
 }
 
 // Publish stores a bundle or refuses it as a whole.
-func (h *thriftHandler) Publish(ctx context.Context, b *databridge.Bundle) error {
+func (h *thriftHandler) Publish(ctx context.Context, b *databridge.Bundle) (err error) {
 	r := h.r
 	stamp := databridge.Stamp{Source: b.Source, Counter: b.Counter, Tenant: r.c.Tenant()}
 	if !b.HasID {
 		stamp = r.stamp()
+	} else {
+		stamp.Trace = b.Trace
+	}
+	if t := r.c.Telemetry(); t.Tracing() {
+		span, trace := t.Start(telemetry.Trace(stamp.Trace), "receive bundle", diagv1.Span_KIND_SERVER)
+		stamp.Trace = frame.Trace(trace)
+		defer func() { span.End(err) }()
 	}
 	var few [4]databridge.Part
 	parts, err := b.Transpose(r.streams.Layout, time.Now().UnixMilli(), stamp, few[:0])
@@ -129,7 +139,7 @@ func (h *thriftHandler) Publish(ctx context.Context, b *databridge.Bundle) error
 		r.report.refused(b.Held())
 		return databridge.NewFault(databridge.UndefinedEventType, err)
 	}
-	switch err := r.forward.Forward(ctx, parts); {
+	switch err = r.forward.Forward(ctx, parts); {
 	case err == nil:
 		r.events.Add(uint64(b.Events))
 		return nil

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"carbonado.dev/sdk/telemetry"
 )
 
 // Limits of what a visitor may take; a zero field means its default.
@@ -71,6 +73,8 @@ type Options struct {
 	// Observe is told of each request that was answered: which route took it ("api", "signin", a component, or ""), the status, how long it
 	// took. It must not block. Nil means none.
 	Observe func(route string, status int, took time.Duration)
+	// Telemetry takes a span of each request that goes to a component; nil means none.
+	Telemetry *telemetry.Registry
 	// Limits of what a visitor may take; zero fields are defaults.
 	Limits Limits
 	// Log takes refused sign-ins and broken routes; nil means none.

@@ -15,7 +15,9 @@ import (
 
 	"carbonado.dev/sdk/component"
 	commonv1 "carbonado.dev/sdk/proto/carbonado/common/v1"
+	diagv1 "carbonado.dev/sdk/proto/carbonado/diag/v1"
 	httpv1 "carbonado.dev/sdk/proto/carbonado/http/v1"
+	"carbonado.dev/sdk/telemetry"
 )
 
 const (
@@ -49,6 +51,12 @@ func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request, d door, route en
 		return
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
+	if t := g.options.Telemetry; t.Tracing() {
+		span, trace := t.Start(telemetry.ParseTrace(r.Header.Get("Traceparent")), r.Method+" "+route.prefix, diagv1.Span_KIND_SERVER)
+		span.Set("component", route.Component)
+		ctx = telemetry.WithTrace(ctx, trace)
+		defer span.End(nil)
+	}
 	x := &exchange{w: w, rc: http.NewResponseController(w), r: r, route: route, limits: g.limits, cancel: cancel}
 	defer func() {
 		cancel(errStreamEnded)

@@ -79,7 +79,7 @@ func (k *Kernel) openDoors(ctx context.Context) error {
 		Runtime: k, Artifacts: k.deployer, Authenticators: k.auth, Certificate: k.keys.CertificatePEM,
 		PublicURL: "https://localhost:" + port, Version: k.options.Version,
 	})
-	k.gateway = gateway.New(gateway.Options{TLS: conf, Authenticators: k.auth, Nodes: k, API: k.admin, Metrics: k.metrics.handler(), OpenMetrics: !k.config.Telemetry.MetricsAuthenticated.V, Observe: k.metrics.request, Limits: gateway.Limits{Body: k.config.Server.UploadLimit.V}, Log: k.logs.root.Named("gateway")})
+	k.gateway = gateway.New(gateway.Options{TLS: conf, Authenticators: k.auth, Nodes: k, API: k.admin, Metrics: k.metrics.handler(), OpenMetrics: !k.config.Telemetry.MetricsAuthenticated.V, Observe: k.metrics.request, Telemetry: k.telemetry, Limits: gateway.Limits{Body: k.config.Server.UploadLimit.V}, Log: k.logs.root.Named("gateway")})
 	k.routes = k.followRoutes()
 	k.serveGateway(https, http)
 	k.socket, err = admin.ListenSocket(filepath.Join(k.home, "repository", "run"), k.gateway.As(operator()))

@@ -16,6 +16,7 @@ import (
 	commonv1 "carbonado.dev/sdk/proto/carbonado/common/v1"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 	httpv1 "carbonado.dev/sdk/proto/carbonado/http/v1"
+	"carbonado.dev/sdk/telemetry"
 )
 
 var errNoAuthenticator = cause.Define("CBN-GW-090", "No component that knows users runs on this node.", "`carbonado plan` says why; the CLI on this node works without.")
@@ -29,7 +30,7 @@ type follower struct {
 
 // follow starts to consume the services that a query means; changed is called after each change and must not block.
 func (k *Kernel) follow(name string, q registry.Query, changed func()) *follower {
-	f := &follower{refs: sdk.NewRefs(context.Background(), name), changed: changed}
+	f := &follower{refs: sdk.NewRefs(telemetry.With(context.Background(), k.telemetry), name), changed: changed}
 	f.stop = k.reconciler.Consume(name, q, os.Getpid(), os.Getuid(), f)
 	return f
 }

@@ -104,6 +104,7 @@ type Kernel struct {
 	arguments   *arguments
 	metrics     *metrics
 	telemetry   *telemetry.Registry
+	traces      *traces
 	guardian    *guardian.Client
 	supervisor  *supervisor.Supervisor
 	packages    *packages
@@ -255,6 +256,9 @@ func (k *Kernel) open(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
+	}
+	if err := k.openTraces(); err != nil {
+		return err
 	}
 	// Components start while the front is being built.
 	k.history.begin(k.resolution.Profile)
@@ -409,6 +413,7 @@ func (k *Kernel) notify(ev reconcile.Event) {
 	if t := ev.Transition; t != nil {
 		k.confiner.look()
 		k.metrics.transition(ev.Component, t.To.String())
+		k.traces.look()
 		k.history.record(ev.Component, *t)
 		k.mourn(ev.Component, *t)
 		level := hclog.Info

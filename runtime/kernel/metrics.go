@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
 
+	"carbonado.dev/carbonado/runtime/reconcile"
 	diagv1 "carbonado.dev/sdk/proto/carbonado/diag/v1"
 )
 
@@ -150,5 +151,6 @@ func (k *Kernel) counters(ctx context.Context) map[string][]*diagv1.Metric {
 		})
 	}
 	wg.Wait()
+	out[reconcile.KernelName] = k.telemetry.Metrics()
 	return out
 }

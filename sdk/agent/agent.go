@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"carbonado.dev/sdk/cause"
+	"carbonado.dev/sdk/telemetry"
 )
 
 // Errors of the agent.
@@ -77,6 +78,9 @@ type Options struct {
 	// Settled, if set, is told of each bundle's end: nil is acknowledged. The slice must not be kept. With several groups it is
 	// called once for each. It may be called from several goroutines and must not call the agent.
 	Settled func(events []Event, err error)
+	// Trace, if set, is asked for each bundle that is sent, the same one again after a failure included: the trace (W3C Trace Context) that
+	// receiver and store go on with, for example telemetry.ParseTrace of a traceparent. A zero one is none. The slice must not be kept.
+	Trace func(events []Event) telemetry.Trace
 }
 
 // Stats are an agent's counters. Every event that Publish or TryPublish took is, per group, Acknowledged, Failed, or Waiting.

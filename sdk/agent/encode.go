@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"unicode/utf8"
+
+	"carbonado.dev/sdk/telemetry"
 )
 
 // nullText is how the protocol writes null.
@@ -95,7 +97,7 @@ func (x *encoder) value(v any) {
 
 // encode answers the bundle's fields from eventNum on, with the closing stops of bundle and arguments. The bytes are valid until the
 // next call.
-func (x *encoder) encode(events []Event, source [16]byte, counter uint64) []byte {
+func (x *encoder) encode(events []Event, source [16]byte, counter uint64, trace telemetry.Trace) []byte {
 	x.ints, x.longs, x.doubles, x.bools, x.strings, x.nulls = x.ints[:0], x.longs[:0], x.doubles[:0], x.bools[:0], x.strings[:0], x.nulls[:0]
 	x.nInts, x.nLongs, x.nDoubles, x.nBools, x.nS, x.values, x.mark = 0, 0, 0, 0, 0, 0, false
 	arbitrary := 0
@@ -132,7 +134,12 @@ func (x *encoder) encode(events []Event, source [16]byte, counter uint64) []byte
 	o = field(o, tString, 1)
 	o = append(binary.BigEndian.AppendUint32(o, uint32(len(source))), source[:]...)
 	o = field(o, tI64, 2)
-	o = append(binary.BigEndian.AppendUint64(o, counter), stop)
+	o = binary.BigEndian.AppendUint64(o, counter)
+	if trace != (telemetry.Trace{}) {
+		o = field(o, tString, 3)
+		o = append(binary.BigEndian.AppendUint32(o, uint32(len(trace))), trace[:]...)
+	}
+	o = append(o, stop)
 	if x.mark {
 		o = field(o, tString, fNulls)
 		o = append(binary.BigEndian.AppendUint32(o, uint32(len(x.nulls))), x.nulls...)

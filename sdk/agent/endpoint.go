@@ -14,6 +14,7 @@ import (
 	"github.com/apache/thrift/lib/go/thrift"
 
 	"carbonado.dev/sdk/databridge/wire"
+	"carbonado.dev/sdk/telemetry"
 )
 
 // endpoint is one receiver with the session that all its connections share.
@@ -248,7 +249,11 @@ func (p *publishConn) publish(ctx context.Context, b *bundle) (sent bool, err er
 	h = field(h, tStruct, 1)
 	h = field(h, tString, 1)
 	p.head = append(binary.BigEndian.AppendUint32(h, uint32(len(p.session))), p.session...)
-	body := p.enc.encode(b.events, p.endpoint.agent.source, b.counter)
+	var trace telemetry.Trace
+	if f := p.endpoint.agent.opts.Trace; f != nil {
+		trace = f(b.events)
+	}
+	body := p.enc.encode(b.events, p.endpoint.agent.source, b.counter, trace)
 	buffers := net.Buffers{p.head, body}
 	if _, err := buffers.WriteTo(p.conn); err != nil {
 		return true, ErrReceiver.Wrap(err, "%s", p.endpoint.addr.publishURL)

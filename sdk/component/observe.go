@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"carbonado.dev/sdk/frame"
 	"carbonado.dev/sdk/link"
 	diagv1 "carbonado.dev/sdk/proto/carbonado/diag/v1"
 	"carbonado.dev/sdk/service"
@@ -111,5 +110,3 @@ func (s *diagnostics) Spans(req *diagv1.SpansRequest, stream grpc.ServerStreamin
 	})
 }
 
-// traceOf is the trace that a frame carries.
-func traceOf(h *frame.Header) telemetry.Trace { return telemetry.Trace(h.Trace) }

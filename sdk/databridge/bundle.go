@@ -49,6 +49,8 @@ type Bundle struct {
 	Source  frame.Source
 	Counter uint64
 	HasID   bool
+	// Trace is the trace that the agent sends its events under; zero is none. It is valid if HasID.
+	Trace frame.Trace
 
 	msg     []byte // the message; spans index it
 	session span
@@ -238,6 +240,7 @@ func (b *Bundle) readArbitrary(in *input) error {
 }
 
 func (b *Bundle) readID(in *input) error {
+	b.Trace = frame.Trace{}
 	var source, counter bool
 	for {
 		typ, id, err := in.field()
@@ -266,6 +269,14 @@ func (b *Bundle) readID(in *input) error {
 				return ErrMalformed.New("a counter of %d", n)
 			}
 			b.Counter, counter = uint64(n), true
+		case id == 3 && typ == typeString:
+			s, err := in.text()
+			if err != nil {
+				return err
+			}
+			if s.to-s.from == uint32(len(b.Trace)) { // another length is of another time: no trace
+				copy(b.Trace[:], in.buf[in.start+int(s.from):])
+			}
 		default:
 			if err := in.skip(typ, 0); err != nil {
 				return err

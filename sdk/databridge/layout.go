@@ -214,6 +214,8 @@ type Stamp struct {
 	Counter uint64
 	Tenant  int32
 	Epoch   uint64
+	// Trace that the frames belong to; zero is none.
+	Trace frame.Trace
 }
 
 // Part is one frame of a bundle: rows of one stream. Its buffer comes from link.Alloc; whoever takes the part frees it.
@@ -240,7 +242,7 @@ func seal(parts []Part, stamp Stamp) error {
 		p := &parts[i]
 		frame.Seal(p.Frame, &frame.Header{
 			Kind: frame.Batch, Source: stamp.Source, Counter: stamp.Counter, Part: uint16(i), Parts: uint16(len(parts)),
-			Schema: p.Layout.Schema.ID, Rows: uint32(p.Rows), Tenant: stamp.Tenant, Epoch: stamp.Epoch,
+			Schema: p.Layout.Schema.ID, Rows: uint32(p.Rows), Tenant: stamp.Tenant, Epoch: stamp.Epoch, Trace: stamp.Trace,
 		}, bodySize(p.Frame))
 	}
 	return nil

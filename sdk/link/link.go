@@ -14,6 +14,7 @@ import (
 	"carbonado.dev/sdk/cause"
 	"carbonado.dev/sdk/frame"
 	linkv1 "carbonado.dev/sdk/proto/carbonado/link/v1"
+	"carbonado.dev/sdk/telemetry"
 )
 
 // Default credit of a consumer (SEAMS.md section 4).
@@ -62,6 +63,7 @@ type Incoming struct {
 	Schema *SchemaInfo
 
 	link *Link
+	span *telemetry.Span
 }
 
 // Ack says that the frame is done. Its buffer goes back to the pool.
@@ -275,6 +277,7 @@ func (l *Link) Send(ctx context.Context, b []byte, stream uint32, done func(erro
 	})
 	defer stop()
 	n := uint64(len(b))
+	done = l.meter.traced(b, stream, done)
 	l.writeMu.Lock()
 	defer l.writeMu.Unlock()
 	l.mu.Lock()
@@ -400,6 +403,7 @@ func (l *Link) finish(in *Incoming, err error, retry bool) {
 	if seq == 0 {
 		return // OPEN
 	}
+	in.span.End(err)
 	if err != nil {
 		l.meter.refused(in)
 	}

@@ -3,9 +3,11 @@ package link
 import (
 	"bytes"
 	"context"
+	"strconv"
 	"sync"
 
 	"carbonado.dev/sdk/frame"
+	diagv1 "carbonado.dev/sdk/proto/carbonado/diag/v1"
 	"carbonado.dev/sdk/telemetry"
 )
 
@@ -55,6 +57,11 @@ func (m *meter) received(in *Incoming) {
 		return
 	}
 	m.incoming(in.Name).Frame(in.Rows, len(in.Bytes))
+	if m.registry.Tracing() && in.Trace != (frame.Trace{}) {
+		in.span, _ = m.registry.Start(telemetry.Trace(in.Trace), "take "+in.Name, diagv1.Span_KIND_CONSUMER)
+		in.span.Set("from", m.peer)
+		in.span.Set("events", strconv.Itoa(int(in.Rows)))
+	}
 	if m.registry.Watched() {
 		m.registry.SawFrame(telemetry.In, m.peer, in.Name, in.Kind.String(), in.Rows, len(in.Bytes), m.content(in.Schema, in.Body))
 	}
@@ -90,6 +97,26 @@ func (m *meter) sent(b []byte, stream uint32, creditBytes uint64, creditFrames u
 		if h, body, _, err := frame.Parse(b); err == nil {
 			m.registry.SawFrame(telemetry.Out, m.peer, name, h.Kind.String(), h.Rows, len(b), m.content(schema, body))
 		}
+	}
+}
+
+// traced gives done with the span of a frame that is about to be sent: it ends when the frame is acknowledged or refused.
+func (m *meter) traced(b []byte, stream uint32, done func(error)) func(error) {
+	if m.registry == nil || !m.registry.Tracing() {
+		return done
+	}
+	h, _, _, err := frame.Parse(b)
+	if err != nil || h.Trace == (frame.Trace{}) {
+		return done
+	}
+	m.mu.Lock()
+	name := m.names[stream]
+	m.mu.Unlock()
+	span, _ := m.registry.Start(telemetry.Trace(h.Trace), "send "+name, diagv1.Span_KIND_PRODUCER)
+	span.Set("to", m.peer)
+	return func(err error) {
+		span.End(err)
+		done(err)
 	}
 }
 

@@ -52,12 +52,23 @@ func (s *Server) observed(ctx context.Context, req any, info *grpc.UnaryServerIn
 // observedStream counts a stream; done ends it. What is done under its context is counted too.
 func (s *Server) observedStream(ctx context.Context, method string) (_ context.Context, done func(error)) {
 	ctx = telemetry.WithPeer(telemetry.With(ctx, s.telemetry), CallerFrom(ctx))
+	var span *telemetry.Span
 	if s.telemetry.Tracing() {
-		ctx = telemetry.WithTrace(ctx, incomingTrace(ctx))
+		// A stream that came with no trace is a link, whose frames have traces of their own.
+		if parent := incomingTrace(ctx); parent != (telemetry.Trace{}) {
+			var trace telemetry.Trace
+			span, trace = s.telemetry.Start(parent, method[1:], diagv1.Span_KIND_SERVER)
+			span.Set("component", s.owner)
+			span.Set("caller", CallerFrom(ctx))
+			ctx = telemetry.WithTrace(ctx, trace)
+		}
 	}
 	call, began := s.telemetry.Call(telemetry.In, method), time.Now()
 	call.Begin()
-	return ctx, func(err error) { call.Done(time.Since(began), err != nil) }
+	return ctx, func(err error) {
+		call.Done(time.Since(began), err != nil)
+		span.End(err)
+	}
 }
 
 // incomingTrace is the trace that came with a call.

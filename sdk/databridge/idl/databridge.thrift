@@ -19,6 +19,8 @@ struct BundleId {
   1: optional binary source
   /** Grows by one with each bundle of the source, from 1. */
   2: optional i64 counter
+  /** W3C trace context that receiver and store go on with: trace id (16 bytes), span id (8), flags (1). */
+  3: optional binary trace
 }
 
 /** Events of a bundle, transposed: one list per type, in the order of the events and of their attributes. */
