@@ -89,13 +89,16 @@ func patched(change func(b []byte) []byte) func(testing.TB) []byte {
 
 func directory(b []byte) int { return int(binary.LittleEndian.Uint32(b[len(b)-6:])) }
 
+// bombSize is that of the file in a bomb.
+const bombSize = 64 << 20
+
 func bomb(t testing.TB) []byte {
 	return zipOf(t, func(z *zip.Writer) {
 		w, err := z.Create("zeros")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.CopyN(w, zeros{}, 256<<20); err != nil {
+		if _, err := io.CopyN(w, zeros{}, bombSize); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -173,9 +176,9 @@ func tricks() []trick {
 				}
 			})
 		}, archive.ErrLimit, "members"},
-		{"200,000 members", func(t testing.TB) []byte {
+		{"70,000 members", func(t testing.TB) []byte {
 			return zipOf(t, func(z *zip.Writer) {
-				for i := range 200_000 {
+				for i := range 70_000 {
 					put(t, z, &zip.FileHeader{Name: fmt.Sprintf("f%d", i)}, "")
 				}
 			})
@@ -399,7 +402,7 @@ func TestWriteAndUnpack(t *testing.T) {
 // FuzzOpen: whatever the bytes, nothing is read beyond its declared size or written outside of the folder.
 func FuzzOpen(f *testing.F) {
 	for _, c := range tricks() {
-		if c.name == "200,000 members" || c.name == "many members" {
+		if strings.Contains(c.name, "members") || c.name == "bomb" {
 			continue
 		}
 		f.Add(c.data(f))

@@ -46,12 +46,22 @@ func carOf(t *testing.T, name, role string, list ...member) string {
 // setAppOwners makes the owner take streams and scripts as DAS's folders have them; generation 0 stops it.
 func (w *world) setAppOwners(generation uint64) {
 	w.setOwner(generation)
-	w.mu.Lock()
-	w.owners[0].Types = []Type{{Type: "stream", Directory: "eventstreams", Suffix: ".json"}, {Type: "stream", Directory: "sparkscripts", Suffix: ".json"}}
-	w.mu.Unlock()
+	w.setTypes("eventstreams", "sparkscripts")
 	if w.service != nil {
 		w.service.Ring()
 	}
+}
+
+// setTypes makes the owner take the files of some folders.
+func (w *world) setTypes(folders ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	owners := slices.Clone(w.owners) // those that were given away stay as they are
+	owners[0].Types = nil
+	for _, f := range folders {
+		owners[0].Types = append(owners[0].Types, Type{Type: "stream", Directory: f, Suffix: ".json"})
+	}
+	w.owners = owners
 }
 
 func inApps(t *testing.T, test func(w *world)) {
@@ -206,9 +216,7 @@ func TestApplicationWaits(t *testing.T) {
 		if a := w.wantState(other, Waiting); !slices.Equal(a.WaitsFor, []string{"deployer:event/execution-plan"}) {
 			t.Errorf("%s", describe(a))
 		}
-		w.mu.Lock()
-		w.owners[0].Types = append(w.owners[0].Types, Type{Type: "stream", Directory: "executionplans", Suffix: ".json"})
-		w.mu.Unlock()
+		w.setTypes("eventstreams", "sparkscripts", "executionplans")
 		w.service.Ring()
 		w.pass(settleTime)
 		w.wantState(other, Deployed)

@@ -156,11 +156,7 @@ func TestKeys(t *testing.T) {
 	if _, err := trust.MakeKey(file, ""); !errors.Is(err, trust.ErrKey) {
 		t.Errorf("a key was overwritten: %v", err)
 	}
-	locked, _ := key(t, "locked", "secret")
-	if _, err := trust.ReadKey(locked, ""); !errors.Is(err, trust.ErrKey) {
-		t.Error(err)
-	}
-	for _, f := range []string{file, locked} {
+	for _, f := range []string{file} {
 		data, err := os.ReadFile(f)
 		if err != nil || !trust.IsSecretKey(data) {
 			t.Errorf("%s is not seen as a secret key: %v", f, err)
