@@ -261,6 +261,7 @@ func (c *causeLine) String() string {
 
 type componentLine struct {
 	Name, State, Health string
+	Version             string
 	Pid, Restarts       int
 	Cause               *causeLine
 	Detail              *struct{ Generation uint64 }
