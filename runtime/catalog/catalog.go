@@ -199,6 +199,9 @@ func (c *Catalog) fill(p *Package, mode fs.FileMode) error {
 	if err := c.verify(p, root); err != nil {
 		return err
 	}
+	if err := c.readContracts(p, root); err != nil {
+		return err
+	}
 	return c.trusted(p, root)
 }
 
@@ -215,6 +218,35 @@ func (c *Catalog) Verify(p *Package) error {
 	}
 	defer root.Close()
 	return c.verify(p, root)
+}
+
+// maxContract is the largest contract in bytes.
+const maxContract = 4 << 20
+
+// readContracts reads the FileDescriptorSets that the descriptor names.
+func (c *Catalog) readContracts(p *Package, root *os.Root) error {
+	paths := map[string]bool{}
+	for _, x := range p.Descriptor.Provides {
+		paths[x.Contract] = true
+	}
+	for _, x := range p.Descriptor.Requires {
+		paths[x.Contract] = true
+	}
+	delete(paths, "")
+	p.Contracts = map[string][]byte{}
+	for path := range paths {
+		info, err := root.Stat(path)
+		if err == nil && info.Size() > maxContract {
+			err = fmt.Errorf("it has %d bytes, %d are possible", info.Size(), maxContract)
+		}
+		if err == nil {
+			p.Contracts[path], err = root.ReadFile(path)
+		}
+		if err != nil {
+			return ErrFiles.Wrap(err, "the contract %s cannot be read", c.shown(p, path))
+		}
+	}
+	return nil
 }
 
 // verify walks the folder and the record side by side.

@@ -90,6 +90,7 @@ type rawRequire struct {
 	Dynamic     bool            `json:"dynamic"`
 	Greedy      bool            `json:"greedy"`
 	Grace       string          `json:"grace"`
+	Contract    string          `json:"contract"`
 	Filter      json.RawMessage `json:"filter"`
 }
 
@@ -198,7 +199,7 @@ func (b *builder) services(r *raw, d *component.Descriptor) {
 	for i, q := range r.Requires {
 		at := strconv.Itoa(i)
 		req := component.Require{
-			Name: q.Name, Service: q.Service, Line: b.doc.At("requires", at).Line, Cardinality: cardinalities[q.Cardinality],
+			Name: q.Name, Service: q.Service, Contract: q.Contract, Line: b.doc.At("requires", at).Line, Cardinality: cardinalities[q.Cardinality],
 			Static: q.Policy == "static", Reluctant: q.Option == "reluctant", Filter: b.filter(q.Filter, "requires", at, "filter"),
 		}
 		if q.Minimum > 0 {

@@ -21,6 +21,8 @@ type Package struct {
 	Dir string
 	// Digest is the SHA-256, hexadecimal, of its package.lock: the identity of the package.
 	Digest string
+	// Contracts are the FileDescriptorSets that its descriptor names, by path. One that can't be read is left out: Cause says so.
+	Contracts map[string][]byte
 	// Files are its files with the digests recorded at install, by path.
 	Files []File
 	// Origin says where it came from; the zero Origin is a folder laid or installed by hand.

@@ -108,6 +108,9 @@ type Require struct {
 	// Name is how the component's code calls the reference.
 	Name    string
 	Service string
+	// Contract is the FileDescriptorSet within the package that the component was built with; empty where the component provides the same
+	// service, whose contract is taken then, or where it is not known.
+	Contract string
 	// Versions is the range of contract versions that will do; nil is any.
 	Versions    *Range
 	Cardinality Cardinality

@@ -207,7 +207,7 @@ func (b *builder) lookup(r *component.Require) []offer {
 // fits tells whether an offer is what a reference of a component asks for. What a dynamic offer's properties will be is known
 // in part only: a property that does not stand in the descriptor may come.
 func fits(who *node, r *component.Require, o offer) bool {
-	return o.node != who && r.Versions.Has(o.provide.Version) && mismatch(r, o) == ""
+	return o.node != who && r.Versions.Has(o.provide.Version) && mismatch(r, o) == "" && broken(who, r, o) == nil
 }
 
 // mismatch is the term of a reference's filter that an offer does not match; empty if it may.

@@ -194,6 +194,9 @@ func reject(n *node, r *component.Require, o *offer) *component.Cause {
 	if term := mismatch(r, *o); term != "" {
 		return component.CauseOf(ErrFilter.New("%s provides %s with %s, which does not match %s", o.name(), r.Service, properties(o.provide), term))
 	}
+	if b := broken(n, r, *o); b != nil {
+		return component.CauseOf(ErrBreaks.Wrap(b, "%s %s breaks %s %s", o.name(), o.node.Package.Version, n.Name, n.Package.Version))
+	}
 	return nil
 }
 
