@@ -64,8 +64,9 @@ type raw struct {
 		Budget int    `json:"budget"`
 		Per    string `json:"per"`
 	} `json:"restart"`
-	Privileges []string `json:"privileges"`
-	Required   bool     `json:"required"`
+	StartTimeout string   `json:"startTimeout"`
+	Privileges   []string `json:"privileges"`
+	Required     bool     `json:"required"`
 }
 
 type rawProvide struct {
@@ -179,6 +180,9 @@ func (b *builder) build(r *raw) *component.Descriptor {
 	}
 	if r.Health.Grace != "" {
 		d.HealthGrace = b.duration(r.Health.Grace, "health", "grace")
+	}
+	if r.StartTimeout != "" {
+		d.StartTimeout = b.duration(r.StartTimeout, "startTimeout")
 	}
 	b.services(r, d)
 	b.gates(r, d)

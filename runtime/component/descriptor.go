@@ -30,6 +30,8 @@ type Descriptor struct {
 	StartLevel int
 	Resources  Resources
 	Restart    Restart
+	// StartTimeout bounds the way from the launch to ACTIVE; 0 leaves it to the bounds of each step.
+	StartTimeout time.Duration
 	// Runtime is what the executable needs of the machine.
 	Runtime Runtime
 	// Watchdog is how long the process may give no sign of life before it is replaced; 0 is the supervisor's default.

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
@@ -28,7 +29,12 @@ func (u *unit) start(ctx context.Context, reason string) (bool, time.Duration) {
 	u.cause = nil
 	u.mu.Unlock()
 	u.move(component.Starting, reason, "kernel", nil)
-	err := u.bringUp(startCtx, planned)
+	bringCtx, stop := startBound(startCtx, planned)
+	err := u.bringUp(bringCtx, planned)
+	if err != nil && bringCtx.Err() != nil && startCtx.Err() == nil {
+		err = ErrLate.Wrap(errors.Join(context.DeadlineExceeded, err), "not ACTIVE within %s", planned.Package.Descriptor.StartTimeout)
+	}
+	stop()
 	u.mu.Lock()
 	u.cancel = nil
 	cancelled := startCtx.Err() != nil && ctx.Err() == nil
@@ -62,6 +68,14 @@ func (u *unit) start(ctx context.Context, reason string) (bool, time.Duration) {
 		exit = supervisor.Exit{At: time.Now()}
 	}
 	return u.crashed(exit, component.CauseOf(ErrStart.Wrap(err, "%s did not start", u.name))), 0
+}
+
+// startBound is the time that a descriptor gives to a whole start.
+func startBound(ctx context.Context, c *plan.Component) (context.Context, context.CancelFunc) {
+	if d := c.Package.Descriptor.StartTimeout; d > 0 {
+		return context.WithTimeout(ctx, d)
+	}
+	return ctx, func() {}
 }
 
 // bringUp is the order of SEAMS.md section 3: launch, Configure, references, Prepare, Acquire, services.

@@ -14,6 +14,7 @@ import (
 var (
 	ErrRolledBack = cause.Define("CBN-SUP-110", "A component's new process could not take over; the old one serves on.",
 		"See the reason; mend the package or the configuration, then `carbonado component update NAME`.").Code(codes.FailedPrecondition)
+	ErrLate = cause.Define("CBN-SUP-112", "A component was not ready in time and was killed.", "See its log; where it needs longer, give it another `startTimeout` in component.yaml.")
 	ErrSick = cause.Define("CBN-SUP-111", "A component's new process says itself that it can't serve.", "See its log: `carbonado component logs NAME`.")
 )
 

@@ -53,7 +53,9 @@ func (u *unit) replace(ctx context.Context, reason, actor string) {
 	u.cancel = cancel // an order to stop ends the preparation
 	u.mu.Unlock()
 
-	err := s.ready(prepareCtx)
+	readyCtx, stop := startBound(prepareCtx, s.body.planned)
+	err := s.ready(readyCtx)
+	stop()
 	u.mu.Lock()
 	u.cancel = nil
 	u.mu.Unlock()
