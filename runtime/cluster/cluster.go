@@ -35,7 +35,7 @@ var (
 	ErrInUse = cause.Define("CBN-CLU-005", "Another server uses this installation's data.",
 		"Stop the other server, or give this one a CARBON_HOME of its own.").Code(codes.FailedPrecondition)
 	ErrDamaged = cause.Define("CBN-CLU-006", "The coordinator's state on disk is damaged.",
-		"Restore the file from a backup; deleting it makes fencing tokens start anew.").Code(codes.DataLoss)
+		"Nothing: the server sets it aside and goes on with higher numbers. What it held is lost: see the file that was set aside.").Code(codes.DataLoss)
 )
 
 // Member is one node.

@@ -15,6 +15,8 @@ type index struct {
 	// Transactions is the end of the reserved range: ids up to it may have been used.
 	Transactions uint64               `json:"transactions"`
 	Artifacts    map[string]indexItem `json:"artifacts"`
+	// damaged says that the file could not be read and was set aside, and where.
+	damaged error
 }
 
 type indexItem struct {
@@ -83,7 +85,12 @@ func (b *blobs) loadIndex() (index, error) {
 		return x, err
 	}
 	if err := json.Unmarshal(data, &x); err != nil {
-		return x, fmt.Errorf("repository/data/kernel/artifacts/%s: %w", indexFile, err)
+		// It is made anew from the files. Transactions only have to grow: the clock's milliseconds are more than were counted.
+		kept, aside := durable.SetAside(b.root, indexFile, time.Now())
+		if aside != nil {
+			return x, fmt.Errorf("repository/data/kernel/artifacts/%s: %w", indexFile, errors.Join(err, aside))
+		}
+		return index{Transactions: uint64(time.Now().UnixMilli()), Artifacts: map[string]indexItem{}, damaged: fmt.Errorf("%s: %w", kept, err)}, nil
 	}
 	if x.Artifacts == nil {
 		x.Artifacts = map[string]indexItem{}

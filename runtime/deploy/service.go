@@ -179,6 +179,9 @@ func New(o Options) (*Service, error) {
 			s.bell = silentBell{}
 		}
 	}
+	if x.damaged != nil {
+		s.log.Warn("the damaged index of artifacts was set aside; it is made anew from the files", "kept", x.damaged)
+	}
 	for p, item := range x.Artifacts {
 		e := newEntry(p)
 		e.claim(Type{Type: item.Type, Suffix: path.Ext(p), InPlace: item.InPlace}, item.Owner)

@@ -563,14 +563,28 @@ func (lateOwner) Validate(context.Context, *controlv1.DeployRequest, ...grpc.Cal
 	return &controlv1.DeployResponse{State: controlv1.DeployResponse_STATE_DEPLOYED}, nil
 }
 
-func TestDamagedIndexIsSaid(t *testing.T) {
-	home, data := t.TempDir(), t.TempDir()
-	if err := os.WriteFile(filepath.Join(data, indexFile), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := New(Options{Repository: home, Data: data}); !errors.Is(err, ErrDisk) {
-		t.Errorf("%v", err)
-	}
+func TestCase14DamagedIndexIsSetAside(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.replace("streams/a.json", v1)
+		w.pass(settleTime)
+		w.stop()
+		w.calls()
+		last := slices.Max(w.owner.txs)
+		data := filepath.Join(w.home, "data/kernel/artifacts")
+		w.check(os.WriteFile(filepath.Join(data, indexFile), []byte("{\x00"), 0o600))
+		w.owner.restart()
+		w.start()
+		w.pass(settleTime)
+		w.wantCalls("deploy streams/a.json")
+		w.wantState("streams/a.json", Deployed)
+		if kept, _ := filepath.Glob(filepath.Join(data, indexFile+".damaged-*")); len(kept) != 1 {
+			t.Errorf("set aside: %q", kept)
+		}
+		if first := slices.Max(w.owner.txs); first <= last {
+			t.Errorf("transaction %d after %d", first, last)
+		}
+	})
 }
 
 func TestCauseOfAnAwayOwnerIsOptional(t *testing.T) {

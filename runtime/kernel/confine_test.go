@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,8 +40,21 @@ func TestUsersAreGivenOnceAndForEver(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folder, usersFile), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openUsers(folder, 58000); err == nil {
-		t.Error("a damaged list was taken for an empty one")
+	// Case 14: a damaged list is set aside, and learned from whom the components' folders belong to.
+	own := filepath.Join(filepath.Dir(folder), "B")
+	if err := os.Mkdir(own, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(own, b, b); err != nil {
+			t.Fatal(err)
+		}
+		want["B"] = b
+	}
+	learned, err := openUsers(folder, 58000)
+	if err != nil || learned.damaged == "" || !maps.Equal(learned.ids, want) {
+		t.Errorf("from a damaged list: %v, want %v; %v", learned, want, err)
 	}
 	if !known(0) || known(58997) {
 		t.Error("root is no account, or 58997 is one")

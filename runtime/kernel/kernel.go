@@ -4,8 +4,6 @@ package kernel
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +13,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,7 +25,6 @@ import (
 	"carbonado.dev/carbonado/runtime/admin"
 	"carbonado.dev/carbonado/runtime/catalog"
 	"carbonado.dev/carbonado/runtime/cluster"
-	"carbonado.dev/carbonado/runtime/cluster/local"
 	"carbonado.dev/carbonado/runtime/config"
 	"carbonado.dev/carbonado/runtime/deploy"
 	"carbonado.dev/carbonado/runtime/gateway"
@@ -221,6 +217,9 @@ func (k *Kernel) open(ctx context.Context) error {
 	if k.confiner, err = newConfiner(k.home, k.config.Server.Privileges); err != nil {
 		return err
 	}
+	if u := k.confiner.users; u != nil && u.damaged != "" {
+		k.sayDamaged(filepath.Join("repository", "data", "kernel", u.damaged), errors.New("it can't be read"))
+	}
 	if k.supervisor, err = supervisor.New(supervisor.Config{Guardian: k.guardian, RunFolder: filepath.Join(repository, "run"), Log: k.logs.root, Digests: k.catalog.Digests(), OwnUsers: k.confiner.users != nil, Inherited: k.succession.follows()}); err != nil {
 		return err
 	}
@@ -328,18 +327,14 @@ func (k *Kernel) read(ctx context.Context) error {
 		return ErrHome.Wrap(err, "log folder")
 	}
 	k.log = k.logs.root.Named(kernelLog)
-	if k.nodeID, err = remembered(filepath.Join(data, "node-id"), func() string {
-		b := make([]byte, 8)
-		_, _ = rand.Read(b) // never fails (crypto/rand)
-		return hex.EncodeToString(b)
-	}); err != nil {
+	if k.nodeID, err = k.readNodeID(data); err != nil {
 		return ErrHome.Wrap(err, "node id")
 	}
 	// The coordinator's lock on its folder is what keeps a second server out of the installation.
-	if k.coordinator, err = local.Open(filepath.Join(data, "coordinator"), k.nodeID, "127.0.0.1"); err != nil {
+	if k.coordinator, err = k.openCoordinator(filepath.Join(data, "coordinator")); err != nil {
 		return err
 	}
-	if k.run, err = nextRun(filepath.Join(data, "runs")); err != nil {
+	if k.run, err = k.nextRun(data); err != nil {
 		return ErrHome.Wrap(err, "run counter")
 	}
 	if k.history, err = openHistory(data); err != nil {
@@ -393,19 +388,6 @@ func remembered(path string, make func() string) (string, error) {
 	}
 	v := make()
 	return v, os.WriteFile(path, []byte(v+"\n"), 0o600)
-}
-
-// nextRun counts kernel runs of this installation.
-func nextRun(path string) (uint64, error) {
-	text, err := remembered(path, func() string { return "0" })
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		return 0, err
-	}
-	return n + 1, os.WriteFile(path, []byte(strconv.FormatUint(n+1, 10)+"\n"), 0o600)
 }
 
 // notify passes the reconciler's events on: to history, to watchers, to hot deployment and the gateway.

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"carbonado.dev/carbonado/runtime/durable"
 	"carbonado.dev/sdk/cause"
@@ -29,6 +31,8 @@ const usersMost = 1000
 type users struct {
 	root  *os.Root // repository/data/kernel
 	first int
+	// damaged is the name under which a damaged file was set aside; empty if none was.
+	damaged string
 
 	mu  sync.Mutex // guards ids
 	ids map[string]int
@@ -47,10 +51,41 @@ func openUsers(folder string, first int) (*users, error) {
 		return nil, errUsers.Wrap(err, "%s", usersFile)
 	default:
 		if err := json.Unmarshal(b, &u.ids); err != nil {
-			return nil, errUsers.Wrap(err, "%s", usersFile)
+			if err := u.rebuild(folder); err != nil {
+				return nil, errUsers.Wrap(err, "%s", usersFile)
+			}
 		}
 	}
 	return u, nil
+}
+
+// rebuild sets a damaged file aside and learns the numbers from whom the components' folders belong to.
+func (u *users) rebuild(folder string) error {
+	u.ids = map[string]int{}
+	kept, err := durable.SetAside(u.root, usersFile, time.Now())
+	if err != nil {
+		return err
+	}
+	u.damaged = kept
+	data := filepath.Dir(folder)
+	entries, err := os.ReadDir(data)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !e.IsDir() {
+			continue
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) >= u.first && int(st.Uid) < u.first+usersMost {
+			u.ids[e.Name()] = int(st.Uid)
+		}
+	}
+	b, err := json.MarshalIndent(u.ids, "", "  ")
+	if err != nil {
+		return err
+	}
+	return durable.Write(u.root, usersFile, append(b, '\n'), 0o600)
 }
 
 // of is the number of a component. A new one gets the first from u.first on that is neither another's nor an account of the system.

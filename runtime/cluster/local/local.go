@@ -18,9 +18,11 @@ import (
 	"carbonado.dev/carbonado/runtime/durable"
 )
 
+// StateFile is the file's name.
+const StateFile = "coordinator.json"
+
 const (
-	stateFile = "coordinator.json"
-	lockFile  = "coordinator.lock"
+	lockFile = "coordinator.lock"
 	// numberBlock is how many numbers (tokens and versions) one write of the file reserves.
 	numberBlock = 1000
 )
@@ -102,6 +104,21 @@ func Open(folder, nodeID, address string) (*Coordinator, error) {
 	return c, nil
 }
 
+// Begin is Open for a folder without a state: tokens and versions begin above a number.
+func Begin(folder, nodeID, address string, above uint64) (*Coordinator, error) {
+	c, err := Open(folder, nodeID, address)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.given = max(c.given, above)
+	if err := c.write(state{Reserved: c.given, Values: c.state.Values}); err != nil {
+		return nil, errors.Join(err, c.lock.Close(), c.root.Close())
+	}
+	return c, nil
+}
+
 func (c *Coordinator) load(folder string) error {
 	lock, err := c.root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -117,15 +134,15 @@ func (c *Coordinator) load(folder string) error {
 	if err := durable.RemoveTemp(c.root, "."); err != nil {
 		return cluster.ErrStorage.Wrap(err, "%s can't be cleaned", folder)
 	}
-	data, err := c.root.ReadFile(stateFile)
+	data, err := c.root.ReadFile(StateFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return cluster.ErrStorage.Wrap(err, "%s/%s can't be read", folder, stateFile)
+		return cluster.ErrStorage.Wrap(err, "%s/%s can't be read", folder, StateFile)
 	}
 	if err := json.Unmarshal(data, &c.state); err != nil {
-		return cluster.ErrDamaged.Wrap(err, "%s/%s", folder, stateFile)
+		return cluster.ErrDamaged.Wrap(err, "%s/%s", folder, StateFile)
 	}
 	if c.state.Values == nil {
 		c.state.Values = map[string]item{}
@@ -177,7 +194,7 @@ func (c *Coordinator) number() (n, reserved uint64) {
 func (c *Coordinator) write(next state) error {
 	data, err := json.Marshal(next)
 	if err == nil {
-		err = durable.Write(c.root, stateFile, data, 0o600)
+		err = durable.Write(c.root, StateFile, data, 0o600)
 	}
 	if err != nil {
 		c.broken = cluster.ErrStorage.Wrap(err, "the coordinator of %s gives no promises until the server is restarted", c.self.NodeID)

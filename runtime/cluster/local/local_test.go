@@ -60,11 +60,11 @@ func TestFolderHasOneOwner(t *testing.T) {
 
 func TestDamagedFileIsNotOverwritten(t *testing.T) {
 	folder := t.TempDir()
-	name := filepath.Join(folder, stateFile)
+	name := filepath.Join(folder, StateFile)
 	if err := os.WriteFile(name, []byte(`{"reserved":12`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(folder, "n", ""); !errors.Is(err, cluster.ErrDamaged) || !strings.Contains(err.Error(), stateFile) {
+	if _, err := Open(folder, "n", ""); !errors.Is(err, cluster.ErrDamaged) || !strings.Contains(err.Error(), StateFile) {
 		t.Errorf("%v", err)
 	}
 	if got, _ := os.ReadFile(name); string(got) != `{"reserved":12` {

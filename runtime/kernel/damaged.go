@@ -1,0 +1,96 @@
+package kernel
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"carbonado.dev/carbonado/runtime/cluster"
+	"carbonado.dev/carbonado/runtime/cluster/local"
+	"carbonado.dev/carbonado/runtime/durable"
+	"carbonado.dev/sdk/cause"
+)
+
+// errDamaged is the kind of a file of the kernel's own that was set aside: no such file keeps a node from starting.
+var errDamaged = cause.Define("CBN-CFG-091", "A file of the kernel's own state was damaged; it was set aside and made anew.",
+	"Look at the file that is named, and at the disk. What it held beyond what could be learned anew is lost.")
+
+// setAside renames a damaged file of repository/data/kernel and says so.
+func (k *Kernel) setAside(folder, name string, reason error) error {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	kept, err := durable.SetAside(root, name, time.Now())
+	if err != nil {
+		return err
+	}
+	k.sayDamaged(filepath.Join(folder, kept), reason)
+	return nil
+}
+
+func (k *Kernel) sayDamaged(kept string, reason error) {
+	k.log.Warn("a damaged file was set aside", "cause", errDamaged.Wrap(reason, "%s", kept))
+}
+
+// nodeIDMost is the longest id that a node may be given.
+const nodeIDMost = 128
+
+// readNodeID is the node's id, made at the first start.
+func (k *Kernel) readNodeID(folder string) (string, error) {
+	const name = "node-id"
+	made := func() string {
+		b := make([]byte, 8)
+		_, _ = rand.Read(b) // never fails (crypto/rand)
+		return hex.EncodeToString(b)
+	}
+	id, err := remembered(filepath.Join(folder, name), made)
+	if err != nil {
+		return "", err
+	}
+	if len(id) <= nodeIDMost && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return id, nil
+	}
+	if err := k.setAside(folder, name, errors.New("it is no printable word")); err != nil {
+		return "", err
+	}
+	return remembered(filepath.Join(folder, name), made)
+}
+
+// openCoordinator opens the shared state of a cluster of one. Damaged state is begun anew, with numbers above all that were given: they
+// are counted one by one, and the clock's milliseconds are more.
+func (k *Kernel) openCoordinator(folder string) (*local.Coordinator, error) {
+	c, err := local.Open(folder, k.nodeID, "127.0.0.1")
+	if !errors.Is(err, cluster.ErrDamaged) {
+		return c, err
+	}
+	if err := k.setAside(folder, local.StateFile, err); err != nil {
+		return nil, err
+	}
+	return local.Begin(folder, k.nodeID, "127.0.0.1", uint64(time.Now().UnixMilli()))
+}
+
+// nextRun counts kernel runs of this installation. A damaged count goes on with the seconds since 1970, which are more than any count of
+// starts: the number only has to grow.
+func (k *Kernel) nextRun(folder string) (uint64, error) {
+	const name = "runs"
+	path := filepath.Join(folder, name)
+	text, err := remembered(path, func() string { return "0" })
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		if err := k.setAside(folder, name, err); err != nil {
+			return 0, err
+		}
+		n = uint64(time.Now().Unix())
+	}
+	return n + 1, os.WriteFile(path, []byte(strconv.FormatUint(n+1, 10)+"\n"), 0o600)
+}
