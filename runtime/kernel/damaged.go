@@ -17,7 +17,7 @@ import (
 )
 
 // errDamaged is the kind of a file of the kernel's own that was set aside: no such file keeps a node from starting.
-var errDamaged = cause.Define("CBN-CFG-091", "A file of the kernel's own state was damaged; it was set aside and made anew.",
+var errDamaged = cause.Define("CBN-CFG-095", "A file of the kernel's own state was damaged; it was set aside and made anew.",
 	"Look at the file that is named, and at the disk. What it held beyond what could be learned anew is lost.")
 
 // setAside renames a damaged file of repository/data/kernel and says so.
