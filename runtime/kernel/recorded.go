@@ -99,6 +99,7 @@ func (h *history) rules(p *plan.Plan) {
 // moment is what was known about one component at one past time.
 type moment struct {
 	state       component.State
+	generation  uint64
 	since       time.Time
 	until       time.Time // zero: it lasts
 	reason      string
@@ -133,12 +134,24 @@ func (h *history) at(t time.Time) past {
 			p.next = l.Time
 			return false
 		}
-		if u := p.units[l.Component]; u != nil && l.To != 0 && !after[l.Component] {
+		if u := p.units[l.Component]; u != nil && u.follows(l) && !after[l.Component] {
 			after[l.Component], u.until = true, l.Time
 		}
 		return true
 	})
 	return p
+}
+
+// follows tells whether a line is a move of the process that serves, or of one that takes its place: while one serves, a successor gets
+// ready beside it, and afterwards the old one ends.
+func (u *moment) follows(l line) bool {
+	switch {
+	case l.Note != "" || l.To == 0:
+		return false
+	case u.state != component.Active || l.Generation == 0 || l.Generation == u.generation:
+		return true
+	}
+	return l.Generation > u.generation && l.To == component.Active
 }
 
 func (p *past) take(l line) {
@@ -171,6 +184,10 @@ func (p *past) take(l line) {
 	case noteRule:
 		u.rule, u.enabled = l.Rule, l.Enabled
 	case "":
+		if !u.follows(l) {
+			return
+		}
+		u.generation = max(u.generation, l.Generation)
 		u.state, u.since, u.reason, u.actor = l.To, l.Time, l.Reason, l.Actor
 		switch {
 		case l.Cause != nil:

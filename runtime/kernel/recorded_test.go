@@ -141,3 +141,36 @@ func TestWhatIsRecordedIsRead(t *testing.T) {
 	}
 	h.close()
 }
+
+// While a successor gets ready the old process serves, and its end afterwards is not the component's.
+func TestAPastTimeKnowsSuccessors(t *testing.T) {
+	folder := t.TempDir()
+	f, err := os.Create(filepath.Join(folder, "history.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	move := func(n, generation int, from, to string) {
+		write(t, f, n, `"component":"A","seq":%d,"from":%q,"to":%q,"reason":"r%d","actor":"kernel","generation":%d`, n, from, to, n, generation)
+	}
+	write(t, f, 1, `"note":"begin"`)
+	move(2, 1, "RESOLVED", "STARTING")
+	move(3, 1, "STARTING", "ACTIVE")
+	move(4, 2, "RESOLVED", "STARTING")
+	move(6, 2, "STARTING", "ACTIVE")
+	move(7, 1, "ACTIVE", "DRAINING")
+	move(8, 1, "DRAINING", "STOPPING")
+	move(9, 1, "STOPPING", "RESOLVED")
+	move(12, 2, "ACTIVE", "BACKOFF")
+	f.Close()
+	h := &history{path: f.Name()}
+	for at, want := range map[int]string{2: "STARTING until 3", 5: "ACTIVE until 6", 7: "ACTIVE until 12", 10: "ACTIVE until 12", 12: "BACKOFF until "} {
+		u := h.at(second(at)).units["A"]
+		until := ""
+		if !u.until.IsZero() {
+			until = fmt.Sprint(u.until.Second())
+		}
+		if got := fmt.Sprintf("%s until %s", u.state, until); got != want {
+			t.Errorf("at %d it is %s, want %s", at, got, want)
+		}
+	}
+}
