@@ -21,10 +21,10 @@ import (
 	"carbonado.dev/sdk/component"
 	"carbonado.dev/sdk/databridge"
 	"carbonado.dev/sdk/frame"
-	diagv1 "carbonado.dev/sdk/proto/carbonado/diag/v1"
-	"carbonado.dev/sdk/telemetry"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
+	diagv1 "carbonado.dev/sdk/proto/carbonado/diag/v1"
 	kernelv1 "carbonado.dev/sdk/proto/carbonado/kernel/v1"
+	"carbonado.dev/sdk/telemetry"
 )
 
 // Options are the component's CLI verbs.

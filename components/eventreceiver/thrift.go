@@ -15,9 +15,9 @@ import (
 	"carbonado.dev/sdk/databridge"
 	"carbonado.dev/sdk/databridge/streamdef"
 	"carbonado.dev/sdk/frame"
+	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 	diagv1 "carbonado.dev/sdk/proto/carbonado/diag/v1"
 	"carbonado.dev/sdk/telemetry"
-	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 )
 
 // Errors of Thrift calls.

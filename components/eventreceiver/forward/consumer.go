@@ -11,6 +11,7 @@ import (
 	"carbonado.dev/sdk/link"
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 	linkv1 "carbonado.dev/sdk/proto/carbonado/link/v1"
+	"carbonado.dev/sdk/telemetry"
 )
 
 // QueueBytes is the queue of a consumer that is not durable: 8 MiB, beyond it the oldest batches are dropped and counted.
@@ -24,6 +25,7 @@ type consumer struct {
 	cancel   context.CancelFunc
 	pumped   chan struct{} // closed when the pump has ended
 	up       atomic.Bool   // a link is open
+	counters *telemetry.Registry
 
 	// mu guards all below.
 	mu      sync.Mutex
@@ -42,7 +44,7 @@ type queued struct {
 
 func newConsumer(ctx context.Context, name string, log func(string, ...any)) *consumer {
 	ctx, cancel := context.WithCancel(ctx)
-	c := &consumer{name: name, log: log, cancel: cancel, pumped: make(chan struct{}), wake: make(chan struct{}, 1)}
+	c := &consumer{name: name, log: log, cancel: cancel, counters: telemetry.From(ctx), pumped: make(chan struct{}), wake: make(chan struct{}, 1)}
 	c.producer = link.NewProducer(ctx, c.open, link.Options{})
 	go c.pump(ctx)
 	return c
@@ -98,6 +100,7 @@ func (c *consumer) enqueue(l *databridge.Layout, buf []byte) {
 	c.bytes += len(buf)
 	dropped := 0
 	for c.bytes > QueueBytes && len(c.queue) > 1 {
+		c.counters.Link(telemetry.Out, c.name, c.queue[0].layout.ID).Dropped(1)
 		link.Free(c.queue[0].buf)
 		c.bytes -= len(c.queue[0].buf)
 		c.queue[0] = queued{}
