@@ -25,6 +25,12 @@ func (a *app) statusCommand() *cobra.Command {
 		return a.print(s, func(w io.Writer) {
 			fmt.Fprintf(w, "%s  profile %s, version %s, since %s\n", s.State, s.Profile, s.Version, s.Since.Format(time.RFC3339))
 			fmt.Fprintf(w, "guardian %d, kernel %d, node %s, home %s\n", s.GuardianPid, s.KernelPid, s.NodeID, s.Home)
+			if s.GuardianVersion != "" {
+				fmt.Fprintf(w, "the guardian is %s until the server's next full start\n", s.GuardianVersion)
+			}
+			if t := s.Takeover; t != nil {
+				fmt.Fprintf(w, "followed kernel %d (%s), %d of %d components ran on\n", t.Kernel, t.Ended, t.Components, t.Of)
+			}
 			for _, state := range []string{"ACTIVE", "STARTING", "WAITING", "BACKOFF", "FAILED", "RESOLVED", "INSTALLED", "DISABLED"} {
 				if n := s.Components[state]; n > 0 {
 					fmt.Fprintf(w, "  %d %s\n", n, state)
