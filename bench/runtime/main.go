@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"carbonado.dev/carbonado/bench/bare"
 )
 
 // line is one measurement. It prints its own result.
@@ -31,7 +33,7 @@ var lines = []line{
 }
 
 func main() {
-	if bareMain() || callMain() {
+	if bare.Main() || callMain() {
 		return
 	}
 	var o options

@@ -4,37 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/go-plugin"
-	"google.golang.org/grpc"
-
+	"carbonado.dev/carbonado/bench/bare"
 	"carbonado.dev/carbonado/bench/server"
 )
-
-var handshake = plugin.HandshakeConfig{ProtocolVersion: 1, MagicCookieKey: "BENCH_RUNTIME", MagicCookieValue: "plugin"}
-
-// bare is a plugin without any service of its own.
-type bare struct{ plugin.NetRPCUnsupportedPlugin }
-
-func (bare) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error { return nil }
-func (bare) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
-	return struct{}{}, nil
-}
-
-func bareMain() bool {
-	if os.Getenv(handshake.MagicCookieKey) == "" {
-		return false
-	}
-	plugin.Serve(&plugin.ServeConfig{HandshakeConfig: handshake, Plugins: plugin.PluginSet{"bare": bare{}}, GRPCServer: plugin.DefaultGRPCServer})
-	return true
-}
 
 // bands is how many artists measureStart has: with five albums each and three tracks an album that is 63 processes.
 const bands = 3
@@ -63,7 +39,7 @@ func measureStart(o options) (err error) {
 			return fmt.Errorf("%d components run", components)
 		}
 		took = r.Took
-		if plain, err = startBare(21 * bands); err != nil {
+		if plain, err = bare.Start(21 * bands); err != nil {
 			return err
 		}
 		if n > 0 { // the first makes keys and folders
@@ -117,35 +93,4 @@ func node(name, needs string) string {
 		text += fmt.Sprintf("requires: [{name: of, service: %s, cardinality: 1..1, filter: {id: %s}}]\n", musicService, needs)
 	}
 	return text
-}
-
-// startBare starts n plugins in parallel and answers the time until the last has answered its first call.
-func startBare(n int) (time.Duration, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return 0, err
-	}
-	clients := make([]*plugin.Client, n)
-	errs := make([]error, n)
-	var wg sync.WaitGroup
-	began := time.Now()
-	for i := range n {
-		clients[i] = plugin.NewClient(&plugin.ClientConfig{
-			HandshakeConfig: handshake, Plugins: plugin.PluginSet{"bare": bare{}}, Cmd: exec.Command(exe),
-			AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC}, Logger: hclog.NewNullLogger(),
-		})
-		wg.Go(func() {
-			c, err := clients[i].Client()
-			if err == nil {
-				err = c.Ping()
-			}
-			errs[i] = err
-		})
-	}
-	wg.Wait()
-	took := time.Since(began)
-	for _, c := range clients {
-		c.Kill()
-	}
-	return took, errors.Join(errs...)
 }

@@ -7,31 +7,15 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/go-plugin"
-	"google.golang.org/grpc"
-
+	"carbonado.dev/carbonado/bench/bare"
 	"carbonado.dev/carbonado/bench/server"
 )
 
-var handshake = plugin.HandshakeConfig{ProtocolVersion: 1, MagicCookieKey: "BENCH_START", MagicCookieValue: "plugin"}
-
-// bare is a plugin without any service of its own.
-type bare struct{ plugin.NetRPCUnsupportedPlugin }
-
-func (bare) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error { return nil }
-func (bare) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
-	return struct{}{}, nil
-}
-
 func main() {
-	if os.Getenv(handshake.MagicCookieKey) != "" {
-		plugin.Serve(&plugin.ServeConfig{HandshakeConfig: handshake, Plugins: plugin.PluginSet{"bare": bare{}}, GRPCServer: plugin.DefaultGRPCServer})
+	if bare.Main() {
 		return
 	}
 	rounds := flag.Int("rounds", 7, "pairs of starts")
@@ -65,7 +49,7 @@ func measure(root string, rounds int) error {
 			return err
 		}
 		components := len(pids) - server.Own
-		plain, err := startBare(components)
+		plain, err := bare.Start(components)
 		if err != nil {
 			return err
 		}
@@ -78,40 +62,4 @@ func measure(root string, rounds int) error {
 	slices.Sort(ratios)
 	fmt.Printf("start-to-active ratio=%.2f target=<=5 (median of %d pairs; the last start took %s)\n", ratios[len(ratios)/2], rounds, last.Round(time.Millisecond))
 	return nil
-}
-
-// startBare starts n plugins in parallel and answers the time until the last has answered its first call.
-func startBare(n int) (time.Duration, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return 0, err
-	}
-	clients := make([]*plugin.Client, n)
-	errs := make([]error, n)
-	var wg sync.WaitGroup
-	began := time.Now()
-	for i := range n {
-		clients[i] = plugin.NewClient(&plugin.ClientConfig{
-			HandshakeConfig: handshake, Plugins: plugin.PluginSet{"bare": bare{}}, Cmd: exec.Command(exe),
-			AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC}, Logger: hclog.NewNullLogger(),
-		})
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			c, err := clients[i].Client()
-			if err == nil {
-				err = c.Ping()
-			}
-			errs[i] = err
-		}()
-	}
-	wg.Wait()
-	took := time.Since(began)
-	for i := range n {
-		clients[i].Kill()
-		if errs[i] != nil {
-			return 0, errs[i]
-		}
-	}
-	return took, nil
 }
