@@ -124,17 +124,22 @@ func (r *Reconciler) Inherit(found []Found, notes map[string]Note, seq uint64) {
 	r.wg.Go(func() { r.revokeOf(r.ctx, 0) })
 }
 
-// restored is a service as a consumer was told of it. Called under mu.
-func (r *Reconciler) restored(h *controlv1.HeldBinding) registry.Service {
-	b := h.Bind
+// told is a service as a consumer was told of it.
+func told(b *controlv1.BindRequest) registry.Service {
 	version, err := semver.NewVersion(b.Version)
 	if err != nil {
 		version = semver.New(0, 0, 0, "", "")
 	}
-	s := registry.Service{ID: b.ServiceId, Suspended: true, Publication: registry.Publication{
+	return registry.Service{ID: b.ServiceId, Suspended: true, Publication: registry.Publication{
 		Service: b.Service, Version: version, Properties: b.Properties, Ranking: int(b.Ranking), Exported: b.Exported,
 		Provider: b.Provider, Generation: b.Generation, LocalID: b.LocalId, Address: b.Address, Pid: int(b.ProviderPid), Uid: int(b.ProviderUid),
 	}}
+}
+
+// restored is a service as a consumer was told of it, and as its provider's process is now. Called under mu.
+func (r *Reconciler) restored(h *controlv1.HeldBinding) registry.Service {
+	b := h.Bind
+	s := told(b)
 	if b.Provider == KernelName {
 		return s // it is published in a moment
 	}
@@ -264,7 +269,7 @@ func (r *Reconciler) heldLinks(f Found) map[string]map[uint64]*link {
 		b := h.Bind
 		s, err := r.Registry.Get(b.GetServiceId())
 		if err != nil {
-			continue // it was withdrawn in this moment
+			s = told(b) // it was withdrawn in this moment: the consumer has to hear it
 		}
 		if out[b.Reference] == nil {
 			out[b.Reference] = map[uint64]*link{}

@@ -32,6 +32,7 @@ type Process struct {
 	w          *World
 	name       string
 	desc       *component.Descriptor
+	digest     string
 	pid        int
 	generation uint64
 	started    time.Time
@@ -45,6 +46,7 @@ type Process struct {
 	events    []*controlv1.ComponentEvent
 	news      chan struct{} // renewed when events come
 	acquired  bool
+	stuck     bool
 	health    controlv1.Health
 	bound     map[string]map[uint64]*controlv1.BindRequest // by reference
 	suspended map[string]map[uint64]bool
@@ -67,40 +69,18 @@ func (p *Process) RunFolder() string { return fmt.Sprintf("/simulated/%s/%d", p.
 // Listeners are none.
 func (p *Process) Listeners() []*controlv1.Listener { return nil }
 
-// Component is the process itself.
-func (p *Process) Component() controlv1.ComponentClient { return client{p} }
-
-// client is a Process as the kernel calls it: Stop is the call, not the ladder.
-type client struct{ *Process }
-
-// Stop ends the process after the answer.
-func (c client) Stop(context.Context, *controlv1.StopRequest, ...grpc.CallOption) (*controlv1.StopResponse, error) {
-	c.end(component.Result{Kind: component.ResultOK})
-	return &controlv1.StopResponse{}, nil
-}
-
-// Deployer is the process itself.
-func (p *Process) Deployer() controlv1.DeployerClient { return p }
-
-// Done is closed at its end.
-func (p *Process) Done() <-chan struct{} { return p.done }
-
-// Exit waits for its end.
-func (p *Process) Exit() supervisor.Exit { <-p.done; return p.exit }
-
 // Crash ends it as kill -9 does.
 func (p *Process) Crash() {
 	p.end(component.Result{Kind: component.ResultSignal, Signal: "SIGKILL"})
 }
 
-// Kill implements reconcile.Process.
-func (p *Process) Kill(_ context.Context, kind component.ResultKind) supervisor.Exit {
+// Kill ends it as its kernel does.
+func (p *Process) Kill(_ context.Context, kind component.ResultKind) {
 	p.end(component.Result{Kind: kind})
-	return p.Exit()
 }
 
-// Stop climbs down the ladder: Drain, Release, Stop; what hangs is killed at its deadline.
-func (p *Process) Stop(ctx context.Context, l supervisor.Ladder) supervisor.Exit {
+// stop climbs down the ladder: Drain, Release, Stop; what hangs is killed at its deadline. A kernel that dies meanwhile ends nothing.
+func (p *Process) stop(ctx context.Context, l supervisor.Ladder, kernel context.Context) {
 	for _, phase := range []func(context.Context) error{
 		func(ctx context.Context) error { _, err := p.Drain(ctx, &controlv1.DrainRequest{}); return err },
 		func(ctx context.Context) error { _, err := p.Release(ctx, &controlv1.ReleaseRequest{}); return err },
@@ -109,8 +89,9 @@ func (p *Process) Stop(ctx context.Context, l supervisor.Ladder) supervisor.Exit
 		_ = phase(ctx) // the process ends whatever it says
 		cancel()
 	}
-	p.end(component.Result{Kind: l.Kind})
-	return p.Exit()
+	if kernel.Err() == nil {
+		p.end(component.Result{Kind: l.Kind})
+	}
 }
 
 func (p *Process) end(r component.Result) {
@@ -147,6 +128,9 @@ func (p *Process) call(ctx context.Context, phase string) error {
 	if p.fault.Phase == phase {
 		switch {
 		case p.fault.Hang:
+			p.mu.Lock()
+			p.stuck = true // its handler never returns, whoever has called
+			p.mu.Unlock()
 			select {
 			case <-ctx.Done():
 				return status.FromContextError(ctx.Err()).Err()

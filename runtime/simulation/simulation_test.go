@@ -46,7 +46,7 @@ func (o op) String() string { return fmt.Sprintf("%s(%d,%d)", o.Kind, o.Who, o.N
 
 var kinds = []string{
 	"crash", "crash", "crash twice", "crash all", "stop", "start", "restart", "restart hard", "update", "update", "disable", "enable", "uninstall", "install",
-	"fail", "hang", "exit", "slow", "health", "wait", "wait",
+	"fail", "hang", "exit", "slow", "health", "kernel", "wait", "wait",
 }
 
 var phases = []string{"launch", "configure", "prepare", "acquire", "drain", "release"}
@@ -160,6 +160,9 @@ func (h history) run() error {
 			if err := w.Install(strings.Replace(h.Descriptors[o.Who], "version: 1.0.0\nsummary", fmt.Sprintf("version: 1.%d.0\nsummary", o.N), 1)); err != nil {
 				return err
 			}
+			w.Apply()
+		case "kernel":
+			held = w.ReplaceKernel()
 			w.Apply()
 		case "disable", "enable":
 			w.Enable(name, o.Kind == "enable")

@@ -5,14 +5,11 @@ package simulation
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"carbonado.dev/carbonado/runtime/catalog"
 	"carbonado.dev/carbonado/runtime/component"
@@ -30,6 +27,7 @@ type World struct {
 	// OnEvent, if set before the first Apply, is told each event of the Reconciler. It must not block.
 	OnEvent func(reconcile.Event)
 
+	kernel    *kernel
 	mu        sync.Mutex
 	packages  map[string]*catalog.Package
 	disabled  map[string]bool
@@ -46,12 +44,10 @@ type World struct {
 // New makes a node without components.
 func New() *World {
 	w := &World{
-		Registry: registry.New(), packages: map[string]*catalog.Package{}, disabled: map[string]bool{}, faults: map[string]Fault{}, slow: map[string]time.Duration{},
+		packages: map[string]*catalog.Package{}, disabled: map[string]bool{}, faults: map[string]Fault{}, slow: map[string]time.Duration{},
 		gens: map[string]uint64{}, processes: map[*Process]bool{}, holders: map[string]*Process{}, moves: map[string][]component.Transition{},
 	}
-	w.Reconciler = reconcile.New(reconcile.Config{
-		Host: w, Kernel: w, Registry: w.Registry, Log: hclog.NewNullLogger(), Random: func() float64 { return 0 }, Notify: w.notify,
-	})
+	w.newKernel()
 	return w
 }
 
@@ -133,10 +129,8 @@ func (w *World) Generation(name string) uint64 {
 	return w.gens[name]
 }
 
-// Launch implements reconcile.Host.
-func (w *World) Launch(_ context.Context, c *plan.Component, generation uint64) (reconcile.Process, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// launch makes a process. Called under mu.
+func (w *World) launch(c *plan.Component, generation uint64) (*Process, error) {
 	f := w.faults[c.Name]
 	if f.Times > 0 {
 		f.Times--
@@ -151,7 +145,7 @@ func (w *World) Launch(_ context.Context, c *plan.Component, generation uint64) 
 	}
 	w.pids++
 	p := &Process{
-		w: w, name: c.Name, desc: c.Package.Descriptor, pid: w.pids, generation: generation, started: time.Now(), fault: f, slow: w.slow[c.Name],
+		w: w, name: c.Name, desc: c.Package.Descriptor, digest: c.Package.Digest, pid: w.pids, generation: generation, started: time.Now(), fault: f, slow: w.slow[c.Name],
 		done: make(chan struct{}), news: make(chan struct{}), health: controlv1.Health_HEALTH_OK,
 		bound: map[string]map[uint64]*controlv1.BindRequest{}, suspended: map[string]map[uint64]bool{}, admitted: map[string]*controlv1.AdmitRequest{},
 		artifacts: map[string]string{},
