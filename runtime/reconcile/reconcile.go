@@ -45,6 +45,8 @@ const (
 	AcquireTimeout   = 120 * time.Second
 	// WaitDeadline is how long a unit waits for its mandatory providers before its cause says that the wait is over time.
 	WaitDeadline = 60 * time.Second
+	// relook is how often a unit looks again for what no event tells of: a language runtime that was installed meanwhile.
+	relook = 30 * time.Second
 	// DependantsDeadline is how long a provider's stop waits for those that can't live without it.
 	DependantsDeadline = 20 * time.Second
 	// callTimeout bounds Bind, Admit and the like.

@@ -242,7 +242,10 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 				missing.Text += "; the wait is over its deadline of " + WaitDeadline.String()
 			}
 			u.setCause(missing)
-			return false, max(WaitDeadline-time.Since(u.waitSince), time.Second)
+			if left := WaitDeadline - time.Since(u.waitSince); left > 0 {
+				return false, left
+			}
+			return false, relook
 		}
 		return u.start(ctx, "what it waited for is there")
 	case component.Uninstalled:
