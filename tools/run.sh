@@ -12,9 +12,10 @@ feed() {
   log "Smart Home sample: publishing 20 events a second. The dashboard moves within a minute."
   link=$(bin/carbonado open 2>/dev/null || true)
   [ -z "$link" ] || { log "Open in a browser (once, ten minutes):"; printf '%s\n' "$link" >&2; }
-  exec bin/carbonado sample smart-home --rate 20 --count 0 >repository/logs/sample.log 2>&1
+  bin/carbonado sample smart-home --rate 20 --count 0 >repository/logs/sample.log 2>&1 &
+  tail --pid=$$ -f /dev/null || true # $$ is the server by now
+  kill $! 2>/dev/null || true
 }
 feed &
-feeder=$!
-trap 'kill $feeder 2>/dev/null || true' EXIT
-bin/carbonado server "$@"
+# Not a child of this script: whoever ends `make run`, by ^C or kill, ends the server.
+exec bin/carbonado server "$@"
