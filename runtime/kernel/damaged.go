@@ -65,15 +65,18 @@ func (k *Kernel) readNodeID(folder string) (string, error) {
 
 // openCoordinator opens the shared state of a cluster of one. Damaged state is begun anew, with numbers above all that were given: they
 // are counted one by one, and the clock's milliseconds are more.
-func (k *Kernel) openCoordinator(folder string) (*local.Coordinator, error) {
+func (k *Kernel) openCoordinator(folder string) (cluster.Coordinator, error) {
 	c, err := local.Open(folder, k.nodeID, "127.0.0.1")
-	if !errors.Is(err, cluster.ErrDamaged) {
-		return c, err
+	if errors.Is(err, cluster.ErrDamaged) {
+		if err := k.setAside(folder, local.StateFile, err); err != nil {
+			return nil, err
+		}
+		c, err = local.Begin(folder, k.nodeID, "127.0.0.1", uint64(time.Now().UnixMilli()))
 	}
-	if err := k.setAside(folder, local.StateFile, err); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, err // not c: a nil *local.Coordinator would be no nil Coordinator
 	}
-	return local.Begin(folder, k.nodeID, "127.0.0.1", uint64(time.Now().UnixMilli()))
+	return c, nil
 }
 
 // nextRun counts kernel runs of this installation. A damaged count goes on with the seconds since 1970, which are more than any count of

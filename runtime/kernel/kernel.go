@@ -153,6 +153,14 @@ func Run(o Options) int {
 	ctx, k.stop = context.WithCancel(ctx)
 	defer k.stop()
 	if err := k.open(ctx); err != nil {
+		if ctx.Err() != nil && !k.succession.follows() {
+			fmt.Fprintln(o.Terminal, "carbonado: told to stop while it started")
+			k.close()
+			return ExitOK
+		}
+		k.mu.Lock()
+		k.exit = exitCode(err)
+		k.mu.Unlock()
 		fmt.Fprintf(o.Terminal, "carbonado: %v\n", err)
 		if fix := cause.From(err).Proto().GetFix(); fix != "" {
 			fmt.Fprintf(o.Terminal, "  fix: %s\n", fix)
