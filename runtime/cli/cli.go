@@ -118,6 +118,14 @@ func (a *app) report(err error) int {
 	case errors.As(err, &code):
 		return int(code)
 	}
+	var f *admin.Failure
+	if errors.As(err, &f) && f.Cause != nil { // the server's own word
+		fmt.Fprintln(a.Stderr, err)
+		if fix := f.Cause.FixText(); fix != "" {
+			fmt.Fprintf(a.Stderr, "  fix: %s\n", fix)
+		}
+		return exitCode(err)
+	}
 	c := cause.From(err)
 	text := err.Error()
 	if errors.Is(err, cause.Unknown) || c.Code() == cause.Unknown.ID() {

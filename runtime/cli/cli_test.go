@@ -174,7 +174,7 @@ func TestExitCodes(t *testing.T) {
 		code       int
 		stderr     string
 	}{
-		{dir, "component show Nobody", ExitNotFound, "CBN-API-001"},
+		{dir, "component show Nobody", ExitNotFound, "CBN-API-001: component Nobody\n  fix: See the list."},
 		{dir, "component stop Busy", ExitBusy, "busy"},
 		{dir, "component start Refused", ExitFailed, "refused"},
 		{dir, "component stop Slow", ExitTimeout, "slow"},

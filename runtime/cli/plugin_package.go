@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -15,6 +16,7 @@ import (
 
 	"carbonado.dev/carbonado/runtime/admin"
 	"carbonado.dev/carbonado/runtime/catalog"
+	"carbonado.dev/carbonado/runtime/deploy"
 	"carbonado.dev/carbonado/runtime/trust"
 )
 
@@ -212,14 +214,14 @@ func (a *app) remove(ctx context.Context, name, version string) ([]string, error
 		}
 	}
 	if len(list) == 0 {
-		return nil, catalog.ErrUnknown.New("%s %s is not installed", name, version)
+		return nil, catalog.ErrUnknown.New("%s is not installed", strings.TrimSpace(name+" "+version))
+	}
+	for _, file := range a.droppedFiles(ctx, list) {
+		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, catalog.ErrInstall.Wrap(err, "the dropped file %s can't be deleted", file)
+		}
 	}
 	for _, p := range list {
-		if p.Origin.Dropin != "" {
-			if err := os.Remove(filepath.Join(a.Home, "repository", p.Origin.Dropin)); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return nil, catalog.ErrInstall.Wrap(err, "the dropped file %s can't be deleted", p.Origin.Dropin)
-			}
-		}
 		if err := cat.Supersede(p, true); err != nil {
 			return nil, err
 		}
@@ -233,6 +235,28 @@ func (a *app) remove(ctx context.Context, name, version string) ([]string, error
 		}
 	}
 	return versions, nil
+}
+
+// droppedFiles are the files that packages were installed from, and those that would bring them back: the package of a dropped file may
+// have been replaced by hand since.
+func (a *app) droppedFiles(ctx context.Context, list []*catalog.Package) []string {
+	var out []string
+	for _, p := range list {
+		if p.Origin.Dropin != "" {
+			out = append(out, filepath.Join(a.Home, "repository", p.Origin.Dropin))
+		}
+	}
+	files, _ := filepath.Glob(filepath.Join(a.Home, "repository", deploy.DropinsRoot, "*"+catalog.Suffix)) // the pattern is right
+	for _, file := range files {
+		d, err := catalog.Peek(ctx, file)
+		if err != nil || slices.Contains(out, file) {
+			continue // one that can't be read brings nothing
+		}
+		if slices.ContainsFunc(list, func(p *catalog.Package) bool { return p.Name == d.Name && p.Version == d.Version }) {
+			out = append(out, file)
+		}
+	}
+	return out
 }
 
 func (a *app) pluginTrust() *cobra.Command {

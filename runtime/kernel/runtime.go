@@ -76,7 +76,7 @@ func (k *Kernel) line(v reconcile.View) admin.Component {
 func (k *Kernel) viewOf(name string) (reconcile.View, error) {
 	v, ok := k.reconciler.View(name)
 	if !ok || v.Planned == nil {
-		return v, admin.ErrNoComponent.New("component %s", name)
+		return v, admin.ErrNoComponent.New("%s is not installed", name)
 	}
 	return v, nil
 }
