@@ -40,7 +40,7 @@ type BootStep struct {
 	// StartedAtMs and ActiveAtMs are when its own start began and ended.
 	StartedAtMs int64 `json:"startedAtMs"`
 	ActiveAtMs  int64 `json:"activeAtMs"`
-	// After is the provider that it waited for last; empty if none.
+	// After is the provider that it waited for last, or the last component of the start levels beneath its own; empty if none.
 	After string `json:"after"`
 	// Attempts is how many starts it took.
 	Attempts int `json:"attempts"`

@@ -2,11 +2,13 @@ package kernel
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
 	"carbonado.dev/carbonado/runtime/admin"
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/plan"
 	"carbonado.dev/carbonado/runtime/reconcile"
 )
 
@@ -126,15 +128,23 @@ func (k *Kernel) Boot(context.Context) (admin.Boot, error) {
 			steps[c.Name] = s
 		}
 	}
+	chain(&b, p.Running(), steps)
+	return b, nil
+}
+
+// chain fills in what each component waited for last, a provider or the start level beneath its own, and the chain that ends last.
+func chain(b *admin.Boot, running []*plan.Component, steps map[string]*admin.BootStep) {
 	var last *admin.BootStep
-	for _, c := range p.Running() {
+	for _, c := range running {
 		s := steps[c.Name]
 		if s == nil {
 			continue
 		}
 		var after *admin.BootStep
-		for _, name := range c.After {
-			if o := steps[name]; o != nil && o.ActiveAtMs <= s.StartedAtMs && (after == nil || o.ActiveAtMs > after.ActiveAtMs) {
+		for _, other := range running {
+			o := steps[other.Name]
+			before := slices.Contains(c.After, other.Name) || other.Package.Descriptor.StartLevel < c.Package.Descriptor.StartLevel
+			if o != nil && before && o.ActiveAtMs <= s.StartedAtMs && (after == nil || o.ActiveAtMs > after.ActiveAtMs) {
 				after = o
 			}
 		}
@@ -153,7 +163,6 @@ func (k *Kernel) Boot(context.Context) (admin.Boot, error) {
 		b.TotalMs = max(b.TotalMs, s.ActiveAtMs)
 		b.Critical = append([]string{s.Name}, b.Critical...)
 	}
-	return b, nil
 }
 
 // firstStart reads from a component's transitions how it became ACTIVE for the first time; nil if it was not.
