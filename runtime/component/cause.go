@@ -2,6 +2,7 @@ package component
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"carbonado.dev/sdk/cause"
@@ -133,5 +134,10 @@ func (c *Cause) Same(other *Cause) bool {
 	if c == nil || other == nil {
 		return c == other
 	}
-	return c.String() == other.String() && c.Fix == other.Fix
+	return c.says(other) && c.Fix == other.Fix && slices.EqualFunc(c.Chain, other.Chain, func(a, b Cause) bool { return a.says(&b) })
+}
+
+// says compares what String prints, without the chain.
+func (c *Cause) says(other *Cause) bool {
+	return c.Code == other.Code && c.Text == other.Text && c.File == other.File && c.Line == other.Line
 }
