@@ -54,13 +54,17 @@ func (a *app) componentCommand() *cobra.Command {
 		"start": "Start a component that was stopped or has failed", "stop": "Stop a component until it is started or the server starts anew",
 		"disable": "Keep a component from running, for good", "enable": "Take back disable",
 	} {
-		c.AddCommand(&cobra.Command{Use: verb + " NAME", Short: summary, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		v := &cobra.Command{Use: verb + " NAME", Short: summary, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := call[admin.Component](cmd.Context(), a, http.MethodPost, "/api/components/"+url.PathEscape(args[0])+"/"+verb, strings.NewReader("{}"))
 			if err != nil {
 				return err
 			}
 			return a.print(v, func(w io.Writer) { fmt.Fprintf(w, "%s is %s\n", v.Name, v.State) })
-		}})
+		}}
+		if verb == "start" {
+			v.Flags().Bool("transient", false, "until the server's next start, as every start is: it leaves rules as they are, and a disabled component is refused")
+		}
+		c.AddCommand(v)
 	}
 	return c
 }

@@ -159,6 +159,9 @@ func (k *Kernel) planned(ctx context.Context, t target) (admin.PlannedChange, *i
 		return admin.PlannedChange{}, nil, profile.ErrUsage.New("argument %q is not known", in.Rest[0])
 	}
 	from, to := k.reconciler.Plan(), k.settleOn(in)
+	if err := requiredRun(to); err != nil {
+		return admin.PlannedChange{}, nil, err
+	}
 	c := admin.PlannedChange{ID: plan.ID(from, to), Changes: plan.Diff(from, to), Notices: []string{}}
 	if c.Components, err = json.Marshal(to.Components); err != nil {
 		return c, nil, err
@@ -185,7 +188,7 @@ func (k *Kernel) planned(ctx context.Context, t target) (admin.PlannedChange, *i
 // fixed lists what the inputs change that can't be changed while the server runs.
 func (k *Kernel) fixed(in *inputs.Inputs) []string {
 	var out []string
-	now, then := k.resolution.Properties, in.Resolution.Properties
+	now, then := k.basis().resolution.Properties, in.Resolution.Properties
 	for _, name := range slices.Sorted(maps.Keys(then)) {
 		if v, ok := now[name]; !ok || v != then[name] {
 			out = append(out, "-D"+name+"="+then[name])
@@ -264,8 +267,7 @@ func (k *Kernel) change(ctx context.Context, r admin.ChangeRequest, actor string
 	if err != nil {
 		return c, t, err
 	}
-	k.history.rules(p)
-	k.reconciler.Apply(p)
+	k.putInForce(p)
 	return c, t, nil
 }
 
@@ -276,13 +278,13 @@ func (k *Kernel) install(ctx context.Context, paths []string) error {
 		d, err := catalog.Peek(ctx, path)
 		there := false
 		if err == nil {
-			_, gerr := k.catalog.Get(d.Name, d.Version)
+			_, gerr := k.basis().catalog.Get(d.Name, d.Version)
 			there = gerr == nil
-			_, err = k.catalog.InstallPath(ctx, path, false)
+			_, err = k.basis().catalog.InstallPath(ctx, path, false)
 		}
 		if err != nil {
 			for _, p := range undo {
-				err = errors.Join(err, k.catalog.Uninstall(p.Name, p.Version))
+				err = errors.Join(err, k.basis().catalog.Uninstall(p.Name, p.Version))
 			}
 			return err
 		}
@@ -349,7 +351,7 @@ func (k *Kernel) Deployments(context.Context) ([]admin.Deployment, error) {
 
 // desired is the desired state in force.
 func (k *Kernel) desired() admin.Desired {
-	d := admin.Desired{Profile: k.resolution.Profile, Arguments: k.arguments.inForce(), Disabled: []string{}, Packages: map[string]string{}, Digests: map[string]string{}}
+	d := admin.Desired{Profile: k.basis().resolution.Profile, Arguments: k.arguments.inForce(), Disabled: []string{}, Packages: map[string]string{}, Digests: map[string]string{}}
 	if d.Arguments == nil {
 		d.Arguments = []string{}
 	}
@@ -381,8 +383,7 @@ func (k *Kernel) replanFor(ctx context.Context, actor, what string) error {
 			return nil, err
 		}
 		changes := plan.Diff(k.reconciler.Plan(), p)
-		k.history.rules(p)
-		k.reconciler.Apply(p)
+		k.putInForce(p)
 		return changes, nil
 	}()
 	if err != nil {

@@ -32,7 +32,7 @@ func (k *Kernel) openServices(ctx context.Context) error {
 
 // openKeys reads or makes the node's TLS pair.
 func (k *Kernel) openKeys() error {
-	s := k.config.Server
+	s := k.basis().config.Server
 	o := tlskeys.Options{Folder: filepath.Join(k.home, "repository", "resources", "security"), Hosts: []string{s.HostName.V, s.MgtHostName.V}}
 	if location := s.KeyStore.Location.V; location != "" {
 		if !filepath.IsAbs(location) {
@@ -53,20 +53,20 @@ func (k *Kernel) openKeys() error {
 
 // tlsPair is what a component with privilege tls.server gets.
 func (k *Kernel) tlsPair() *controlv1.TLSPair {
-	return &controlv1.TLSPair{CertificatePem: k.keys.CertificatePEM, KeyPem: k.keys.KeyPEM, MinVersion: k.config.Server.TLSMinimum.V}
+	return &controlv1.TLSPair{CertificatePem: k.keys.CertificatePEM, KeyPem: k.keys.KeyPEM, MinVersion: k.basis().config.Server.TLSMinimum.V}
 }
 
 // openDoors opens the gateway's ports and the admin socket.
 func (k *Kernel) openDoors(ctx context.Context) error {
-	conf, err := k.keys.Server(k.config.Server.TLSMinimum.V, "h2", "http/1.1")
+	conf, err := k.keys.Server(k.basis().config.Server.TLSMinimum.V, "h2", "http/1.1")
 	if err != nil {
 		return err
 	}
-	https, err := k.door(ctx, "gateway/https", k.config.Server.HTTPS.V)
+	https, err := k.door(ctx, "gateway/https", k.basis().config.Server.HTTPS.V)
 	if err != nil {
 		return err
 	}
-	http, err := k.door(ctx, "gateway/http", k.config.Server.HTTP.V)
+	http, err := k.door(ctx, "gateway/http", k.basis().config.Server.HTTP.V)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (k *Kernel) openDoors(ctx context.Context) error {
 		Runtime: k, Artifacts: k.deployer, Authenticators: k.auth, Certificate: k.keys.CertificatePEM,
 		PublicURL: "https://localhost:" + port, Version: k.options.Version,
 	})
-	k.gateway = gateway.New(gateway.Options{TLS: conf, Authenticators: k.auth, Nodes: k, API: k.admin, Metrics: k.metrics.handler(), OpenMetrics: !k.config.Telemetry.MetricsAuthenticated.V, Observe: k.metrics.request, Telemetry: k.telemetry, Limits: gateway.Limits{Body: k.config.Server.UploadLimit.V}, Log: k.logs.root.Named("gateway")})
+	k.gateway = gateway.New(gateway.Options{TLS: conf, Authenticators: k.auth, Nodes: k, API: k.admin, Metrics: k.metrics.handler(), OpenMetrics: !k.basis().config.Telemetry.MetricsAuthenticated.V, Observe: k.metrics.request, Telemetry: k.telemetry, Limits: gateway.Limits{Body: k.basis().config.Server.UploadLimit.V}, Log: k.logs.root.Named("gateway")})
 	k.routes = k.followRoutes()
 	k.serveGateway(https, http)
 	k.socket, err = admin.ListenSocket(filepath.Join(k.home, "repository", "run"), k.gateway.As(operator()))
@@ -110,7 +110,7 @@ func operator() *commonv1.Principal {
 
 // door opens one port of the gateway; the guardian holds it.
 func (k *Kernel) door(ctx context.Context, key string, port int) (net.Listener, error) {
-	address := net.JoinHostPort("", strconv.Itoa(port+k.offset))
+	address := net.JoinHostPort("", strconv.Itoa(port+k.basis().config.Server.PortOffset.V))
 	bound, err := k.listen(ctx, key, address)
 	if err != nil {
 		return nil, ErrDoor.Wrap(err, "%s (%s)", key, address)
@@ -151,7 +151,7 @@ func (k *Kernel) writeSummary(ctx context.Context) {
 			fmt.Fprintf(out, "  %s does not run: %s\n", v.Name, v.Cause.String())
 		}
 	}
-	fmt.Fprintf(out, "Carbonado %s started, profile %s: %d components ACTIVE. %s\n", k.options.Version, k.resolution.Profile, active, k.admin.PublicURL)
+	fmt.Fprintf(out, "Carbonado %s started, profile %s: %d components ACTIVE. %s\n", k.options.Version, k.basis().resolution.Profile, active, k.admin.PublicURL)
 	if !k.options.Interactive {
 		return
 	}

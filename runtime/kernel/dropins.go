@@ -133,7 +133,7 @@ func (p *packages) takeUp(ctx context.Context) {
 		return
 	}
 	if len(names) > 0 {
-		if err := p.k.catalog.SaveDigests(); err != nil {
+		if err := p.k.basis().catalog.SaveDigests(); err != nil {
 			p.k.log.Warn("digests are not kept for the next start", "error", err)
 		}
 	}
@@ -150,8 +150,7 @@ func (p *packages) apply(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	changes := plan.Diff(before, now)
-	p.k.history.rules(now)
-	p.k.reconciler.Apply(now)
+	p.k.putInForce(now)
 	if len(changes) > 0 {
 		p.k.deployments.record(reconcile.KernelName, asItLies, changes, "done", p.k.desired())
 	}
@@ -204,7 +203,7 @@ func (p *packages) mark(folder string, leaves bool) {
 // roles are this server's, for Carbon applications: those of -DserverRoles (a list with commas), or else of carbon.xml.
 func (k *Kernel) roles() []string {
 	var out []string
-	for r := range strings.SplitSeq(k.resolution.Properties["serverRoles"], ",") {
+	for r := range strings.SplitSeq(k.basis().resolution.Properties["serverRoles"], ",") {
 		if r = strings.TrimSpace(r); r != "" {
 			out = append(out, r)
 		}
@@ -212,7 +211,7 @@ func (k *Kernel) roles() []string {
 	if len(out) > 0 {
 		return out
 	}
-	for _, r := range k.config.Server.Roles {
+	for _, r := range k.basis().config.Server.Roles {
 		out = append(out, r.V)
 	}
 	return out

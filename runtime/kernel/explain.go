@@ -15,7 +15,7 @@ func (k *Kernel) Explain(_ context.Context, key string) ([]admin.Setting, error)
 			components[v.Name] = v.Planned.Config
 		}
 	}
-	found, err := config.Explain(k.config, components, key)
+	found, err := config.Explain(k.basis().config, components, key)
 	if err != nil {
 		return nil, err
 	}

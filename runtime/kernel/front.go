@@ -132,7 +132,7 @@ var errNoPortal = cause.Define("CBN-GW-091", "No component serves the web page o
 
 // Node implements gateway.Nodes.
 func (k *Kernel) Node() gateway.Node {
-	n := gateway.Node{ID: k.nodeID, Version: k.options.Version, Profile: k.resolution.Profile}
+	n := gateway.Node{ID: k.nodeID, Version: k.options.Version, Profile: k.basis().resolution.Profile}
 	served := false
 	for _, b := range k.routes.refs.All() {
 		served = served || b.Properties()["prefix"] == "/"

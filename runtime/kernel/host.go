@@ -62,7 +62,7 @@ func (h *host) Launch(ctx context.Context, c *plan.Component, generation uint64)
 		return h.k.guests.launch(ctx, g, c, generation)
 	}
 	p := c.Package
-	if err := h.k.catalog.Verify(p); err != nil {
+	if err := h.k.basis().catalog.Verify(p); err != nil {
 		return nil, err
 	}
 	d := p.Descriptor
@@ -91,7 +91,7 @@ func (h *host) Launch(ctx context.Context, c *plan.Component, generation uint64)
 	}
 	confine := func() error {
 		var err error
-		spec.Cage, spec.Confinement, err = h.k.confiner.cage(p, digest, runtimeFolder, h.k.reconciler.Plan(), h.k.config.Server.Privileges)
+		spec.Cage, spec.Confinement, err = h.k.confiner.cage(p, digest, runtimeFolder, h.k.reconciler.Plan(), h.k.basis().config.Server.Privileges)
 		return err
 	}
 	if err := confine(); err != nil {
@@ -177,7 +177,7 @@ func (h *host) listen(ctx context.Context, d *component.Descriptor) ([]superviso
 	var out []supervisor.Listener
 	for _, p := range d.Ports {
 		key := d.Name + "/" + p.Name
-		address := net.JoinHostPort(p.Host, strconv.Itoa(p.Port+h.k.offset))
+		address := net.JoinHostPort(p.Host, strconv.Itoa(p.Port+h.k.basis().config.Server.PortOffset.V))
 		bound, err := h.k.listen(ctx, key, address)
 		if err != nil {
 			return nil, reconcile.ErrListen.Wrap(err, "port %s of %s (%s)", p.Name, d.Name, address)
@@ -214,7 +214,7 @@ func (h *host) Configuration(c *plan.Component, p reconcile.Process) (*controlv1
 		Name: d.Name, Version: c.Package.Version, Generation: p.Generation(),
 		DataFolder: h.dataFolder(d.Name), RunFolder: p.RunFolder(), PackageFolder: c.Package.Dir, RepositoryFolder: filepath.Join(h.k.home, "repository"),
 		Shares: map[string]string{}, NodeId: h.k.nodeID, Tenant: tenant, Listeners: p.Listeners(),
-		Properties: h.k.resolution.Properties, MemoryLimit: d.Resources.Memory, PrincipalKey: h.principalKey(d.Name),
+		Properties: h.k.basis().resolution.Properties, MemoryLimit: d.Resources.Memory, PrincipalKey: h.principalKey(d.Name),
 		ProductVersion: h.k.options.Version, KernelPid: int32(os.Getpid()), KernelUid: int32(os.Getuid()),
 	}
 	if c.Config != nil {

@@ -23,7 +23,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"carbonado.dev/carbonado/runtime/admin"
-	"carbonado.dev/carbonado/runtime/catalog"
 	"carbonado.dev/carbonado/runtime/cluster"
 	"carbonado.dev/carbonado/runtime/config"
 	"carbonado.dev/carbonado/runtime/deploy"
@@ -84,14 +83,12 @@ type Kernel struct {
 	home    string
 	nodeID  string
 	run     uint64
-	offset  int
 	started time.Time
 	// booted is when the first plan was made and components began to start.
-	booted     time.Time
-	config     *config.Config
-	rules      *profile.Rules
-	resolution *profile.Resolution
-	catalog    *catalog.Catalog
+	booted time.Time
+	rules  *profile.Rules
+	// based is what basis gives.
+	based atomic.Pointer[basis]
 
 	logs        *logs
 	log         hclog.Logger
@@ -137,10 +134,11 @@ type Kernel struct {
 	planning sync.Mutex
 	plans    map[string]admin.ChangeRequest
 
-	// mu guards state and exit.
+	// mu guards state, exit and lost: why a required component takes the server with it.
 	mu    sync.Mutex
 	state string
 	exit  int
+	lost  error
 	stop  context.CancelFunc
 }
 
@@ -153,7 +151,12 @@ func Run(o Options) int {
 	ctx, k.stop = context.WithCancel(ctx)
 	defer k.stop()
 	if err := k.open(ctx); err != nil {
-		if ctx.Err() != nil && !k.succession.follows() {
+		lost := k.lostRequired()
+		switch {
+		case lost != nil:
+			err = lost // what came of it while this kernel was being opened says less
+			k.sayStopping()
+		case ctx.Err() != nil && !k.succession.follows():
 			fmt.Fprintln(o.Terminal, "carbonado: told to stop while it started")
 			k.close()
 			return ExitOK
@@ -161,18 +164,20 @@ func Run(o Options) int {
 		k.mu.Lock()
 		k.exit = exitCode(err)
 		k.mu.Unlock()
-		fmt.Fprintf(o.Terminal, "carbonado: %v\n", err)
-		if fix := cause.From(err).Proto().GetFix(); fix != "" {
-			fmt.Fprintf(o.Terminal, "  fix: %s\n", fix)
-		}
-		if k.succession.follows() {
+		k.sayFailure(err)
+		if k.succession.follows() && lost == nil {
 			k.leave() // the components run on: the guardian tries another kernel, or ends them
 		} else {
 			k.close()
 		}
 		return exitCode(err)
 	}
-	defer func() { k.finish() }()
+	defer func() {
+		k.finish()
+		if err := k.lostRequired(); err != nil {
+			k.sayFailure(err) // the last words, after all else has stopped
+		}
+	}()
 	go idle.Watch(ctx)
 	go k.confiner.keepShowing(ctx, k.reconciler.Plan)
 	k.announce(ctx)
@@ -183,6 +188,14 @@ func Run(o Options) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.exit
+}
+
+// sayFailure tells the person who started the server why it ends.
+func (k *Kernel) sayFailure(err error) {
+	fmt.Fprintf(k.options.Terminal, "carbonado: %v\n", err)
+	if fix := cause.From(err).Proto().GetFix(); fix != "" {
+		fmt.Fprintf(k.options.Terminal, "  fix: %s\n", fix)
+	}
 }
 
 func exitCode(err error) int {
@@ -215,20 +228,17 @@ func (k *Kernel) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := requiredRun(p); err != nil {
-		return err
-	}
 	if err := k.openKeys(); err != nil {
 		return err
 	}
 	repository := filepath.Join(k.home, "repository")
-	if k.confiner, err = newConfiner(k.home, k.config.Server.Privileges); err != nil {
+	if k.confiner, err = newConfiner(k.home, k.basis().config.Server.Privileges); err != nil {
 		return err
 	}
 	if u := k.confiner.users; u != nil && u.damaged != "" {
 		k.sayDamaged(filepath.Join("repository", "data", "kernel", u.damaged), errors.New("it can't be read"))
 	}
-	if k.supervisor, err = supervisor.New(supervisor.Config{Guardian: k.guardian, RunFolder: filepath.Join(repository, "run"), Log: k.logs.root, Digests: k.catalog.Digests(), OwnUsers: k.confiner.users != nil, Inherited: k.succession.follows()}); err != nil {
+	if k.supervisor, err = supervisor.New(supervisor.Config{Guardian: k.guardian, RunFolder: filepath.Join(repository, "run"), Log: k.logs.root, Digests: k.basis().catalog.Digests(), OwnUsers: k.confiner.users != nil, Inherited: k.succession.follows()}); err != nil {
 		return err
 	}
 	k.registry = registry.New()
@@ -244,7 +254,7 @@ func (k *Kernel) open(ctx context.Context) error {
 	})
 	k.deployer, err = deploy.New(deploy.Options{
 		Repository: repository, Data: filepath.Join(repository, "data", "kernel", "artifacts"), Deployers: k.packages, Roles: k.roles(), Resume: k.succession.follows(),
-		Times: deploy.Times{Rescan: k.config.Server.UpdateInterval.V},
+		Times: deploy.Times{Rescan: k.basis().config.Server.UpdateInterval.V},
 		Log:   k.logs.root.Named("deploy"), OnChange: k.events.artifact, Listeners: []deploy.Listener{k.events.deployment}, Telemetry: k.telemetry,
 	})
 	if err != nil {
@@ -268,13 +278,11 @@ func (k *Kernel) open(ctx context.Context) error {
 		return err
 	}
 	// Components start while the front is being built.
-	k.history.begin(k.resolution.Profile)
-	k.history.rules(p)
+	k.history.begin(k.basis().resolution.Profile)
 	k.booted = time.Now()
-	k.keepNote(ctx) // before any component is told a key that it makes
-	k.noteRequired(p)
 	k.begin()
-	k.reconciler.Apply(p)
+	k.keepNote(ctx) // before any component is told a key that it makes
+	k.putInForce(p)
 	k.succession.end = k.keepNotes()
 	k.raise(ctx)
 	k.deployments.record(reconcile.KernelName, "the server started", nil, "done", k.desired())
@@ -366,19 +374,21 @@ func (k *Kernel) makePlan(ctx context.Context) (*plan.Plan, error) {
 	if len(in.Rest) > 0 {
 		return nil, profile.ErrUsage.New("argument %q is not known", in.Rest[0])
 	}
-	k.resolution, k.config, k.catalog = in.Resolution, in.Config, in.Catalog
-	k.offset = in.Config.Server.PortOffset.V
 	var names []string
 	for _, p := range in.Packages {
 		names = append(names, p.Name)
 	}
-	if err := k.catalog.Remember(names...); err != nil {
+	if err := in.Catalog.Remember(names...); err != nil {
 		return nil, err
 	}
 	for _, n := range in.Notices {
 		k.log.Warn("notice", "cause", n.String())
 	}
 	p := k.settleOn(in)
+	if err := requiredRun(p); err != nil {
+		return nil, err
+	}
+	k.baseOn(in)
 	if k.metrics != nil {
 		k.metrics.planned(time.Since(began))
 	}
@@ -452,7 +462,7 @@ func (k *Kernel) announce(ctx context.Context) {
 	k.setState("RUNNING")
 	k.tookOver()
 	k.writeSummary(ctx)
-	if err := k.catalog.SaveDigests(); err != nil {
+	if err := k.basis().catalog.SaveDigests(); err != nil {
 		k.log.Warn("digests are not kept for the next start", "error", err)
 	}
 }
@@ -497,7 +507,10 @@ func (k *Kernel) close() {
 		k.history.close()
 	}
 	if k.logs != nil {
-		k.log.Info("stopped", "exit", k.exit)
+		k.mu.Lock()
+		exit := k.exit
+		k.mu.Unlock()
+		k.log.Info("stopped", "exit", exit)
 		k.logs.close()
 	}
 }

@@ -42,19 +42,25 @@ func (k *Kernel) ResetFailed(ctx context.Context, name, actor string) error {
 	return k.reconciler.ResetFailed(ctx, name, actor)
 }
 
-// firstLevel is the level to which a start goes: -DstartLevel=N, or the highest.
+// firstLevel is the level to which a start goes: where the kernel before was or was going, or else -DstartLevel=N, or the highest.
 func (k *Kernel) firstLevel() int {
-	if n, err := strconv.Atoi(k.resolution.Properties["startLevel"]); err == nil && n >= 1 && n <= reconcile.MaxLevel {
+	if n := k.succession.note.Target; k.succession.follows() && n >= 1 && n <= reconcile.MaxLevel {
+		return n
+	}
+	if n, err := strconv.Atoi(k.basis().resolution.Properties["startLevel"]); err == nil && n >= 1 && n <= reconcile.MaxLevel {
 		return n
 	}
 	return reconcile.MaxLevel
 }
 
-// begin makes a first kernel start with nothing. One that follows another finds components that serve, and leaves them.
+// begin makes a first kernel start with nothing. One that follows another finds components that serve, and leaves them: it begins where that
+// one was, and if that was on its way up, at the end of the way.
 func (k *Kernel) begin() {
-	if !k.succession.follows() {
-		k.reconciler.Begin()
+	level := 0
+	if k.succession.follows() {
+		level = max(min(k.succession.note.Level, reconcile.MaxLevel), k.firstLevel())
 	}
+	k.reconciler.Begin(level)
 }
 
 // raise goes up to the first level; k.raised is closed when that is done.
@@ -100,9 +106,24 @@ func (k *Kernel) mourn(name string, t component.Transition) {
 	if t.To != component.Failed || names == nil || !(*names)[name] {
 		return
 	}
-	k.log.Error("the server stops: a required component has failed", "component", name, "reason", t.Reason)
+	var why error
+	if t.Cause != nil {
+		why = cause.FromProto(t.Cause.Proto(), codes.FailedPrecondition)
+	}
+	err := ErrRequired.Wrap(why, "%s has failed: %s", name, t.Reason)
+	k.log.Error("the server stops: a required component has failed", "component", name, "cause", err)
 	k.mu.Lock()
 	k.exit = ExitFailed
+	if k.lost == nil {
+		k.lost = err
+	}
 	k.mu.Unlock()
 	k.stop()
+}
+
+// lostRequired says which required component has failed; nil if none has.
+func (k *Kernel) lostRequired() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lost
 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"carbonado.dev/carbonado/runtime/admin"
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/plan/inputs"
 	"carbonado.dev/carbonado/runtime/reconcile"
 	"carbonado.dev/carbonado/runtime/registry"
 	"carbonado.dev/sdk/cause"
@@ -29,8 +31,8 @@ func (k *Kernel) Status(context.Context) (admin.Status, error) {
 	state := k.state
 	k.mu.Unlock()
 	s := admin.Status{
-		State: state, Profile: k.resolution.Profile, GuardianPid: k.guardian.PID(), KernelPid: os.Getpid(), Since: k.started.UTC(),
-		NodeID: k.nodeID, Version: k.options.Version, Home: k.home, PortOffset: k.offset, Components: map[string]int{}, Causes: []admin.Cause{},
+		State: state, Profile: k.basis().resolution.Profile, GuardianPid: k.guardian.PID(), KernelPid: os.Getpid(), Since: k.started.UTC(),
+		NodeID: k.nodeID, Version: k.options.Version, Home: k.home, PortOffset: k.basis().config.Server.PortOffset.V, Components: map[string]int{}, Causes: []admin.Cause{},
 	}
 	k.standing(&s)
 	for _, v := range k.reconciler.Views() {
@@ -165,7 +167,7 @@ func (k *Kernel) Diag(ctx context.Context, name string) (admin.Diagnosis, error)
 	c := k.line(v)
 	c.Cause = k.freshCause(v, c.Cause)
 	d := admin.Diagnosis{
-		Name: name, State: c.State, Health: c.Health, Since: v.Since.UTC(), Profile: k.resolution.Profile, DisabledBy: c.DisabledBy, Cause: c.Cause,
+		Name: name, State: c.State, Health: c.Health, Since: v.Since.UTC(), Profile: k.basis().resolution.Profile, DisabledBy: c.DisabledBy, Cause: c.Cause,
 		Blocks: []string{}, Evidence: []string{},
 	}
 	if v.Last.Kind != component.ResultNone {
@@ -245,10 +247,21 @@ func (k *Kernel) Disable(ctx context.Context, name, actor string) error {
 	if _, err := k.viewOf(name); err != nil {
 		return err
 	}
-	if err := k.rules.Disable(name, actor, time.Now()); err != nil {
+	if err := k.disable(ctx, name, actor); err != nil {
 		return err
 	}
 	return k.replanFor(ctx, actor, "disable "+name)
+}
+
+// disable writes the rule, unless a required component couldn't run by it.
+func (k *Kernel) disable(ctx context.Context, name, actor string) error {
+	k.planning.Lock()
+	defer k.planning.Unlock()
+	t := target{Change: inputs.Change{By: actor, Disable: []string{name}}, args: k.arguments.inForce()}
+	if _, _, err := k.planned(ctx, t); errors.Is(err, ErrRequired) {
+		return err
+	}
+	return k.rules.Disable(name, actor, time.Now())
 }
 
 // Enable implements admin.Runtime.
@@ -301,7 +314,7 @@ func (k *Kernel) Plan(context.Context) (json.RawMessage, error) {
 
 // Profile implements admin.Runtime.
 func (k *Kernel) Profile(context.Context) (admin.Profile, error) {
-	p := admin.Profile{Name: k.resolution.Profile, Rules: []admin.ProfileRule{}}
+	p := admin.Profile{Name: k.basis().resolution.Profile, Rules: []admin.ProfileRule{}}
 	for _, c := range k.reconciler.Plan().Components {
 		p.Rules = append(p.Rules, admin.ProfileRule{Component: c.Name, Enabled: c.Enabled, Rule: c.Rule})
 	}

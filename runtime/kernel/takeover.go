@@ -51,6 +51,9 @@ type kernelNote struct {
 	// Seq is the last number of a transition.
 	Seq   uint64                    `json:"seq,omitempty"`
 	Units map[string]reconcile.Note `json:"units,omitempty"`
+	// Level is the start level, Target where a change of it leads to.
+	Level  int `json:"level,omitempty"`
+	Target int `json:"target,omitempty"`
 	// Upgrade is the last upgrade that a kernel of this guardian has asked for.
 	Upgrade *upgrade `json:"upgrade,omitempty"`
 }
@@ -238,6 +241,7 @@ func (k *Kernel) keepNote(ctx context.Context) {
 	note := s.note
 	s.mu.Unlock()
 	note.Units, note.Seq = k.reconciler.Notes()
+	note.Level, note.Target = k.reconciler.Level()
 	b, err := json.Marshal(note)
 	if err == nil && !bytes.Equal(b, k.lastNote) {
 		if err = k.guardian.KeepNote(ctx, b); err == nil {

@@ -55,7 +55,7 @@ type traces struct {
 
 // openTraces begins to collect if an endpoint is configured; without one nothing is made anywhere.
 func (k *Kernel) openTraces() error {
-	conf := k.config.Telemetry
+	conf := k.basis().config.Telemetry
 	if conf.Endpoint.V == "" {
 		return nil
 	}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -252,6 +253,9 @@ func (k *Kernel) choose(ctx context.Context, name, version string) ([]plan.Chang
 	}
 	p, err := k.makePlan(ctx)
 	if err != nil {
+		if errors.Is(err, ErrRequired) {
+			err = errors.Join(err, catalog.WritePins(k.home, old))
+		}
 		return nil, r, err
 	}
 	if why, ok := k.updates.of(name); ok {
@@ -263,8 +267,7 @@ func (k *Kernel) choose(ctx context.Context, name, version string) ([]plan.Chang
 		return nil, r, err
 	}
 	changes := plan.Diff(k.reconciler.Plan(), p)
-	k.history.rules(p)
-	k.reconciler.Apply(p)
+	k.putInForce(p)
 	return changes, r, nil
 }
 

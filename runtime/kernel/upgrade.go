@@ -106,7 +106,7 @@ func (k *Kernel) prepare(ctx context.Context, r admin.UpgradeRequest) (u upgrade
 		return u, nil, admin.ErrProgram.Wrap(err, "open %s", file)
 	}
 	defer asked.Close()
-	sum, err := k.catalog.Digests().Of(asked)
+	sum, err := k.basis().catalog.Digests().Of(asked)
 	if err != nil {
 		return u, nil, admin.ErrProgram.Wrap(err, "read %s", file)
 	}
@@ -126,7 +126,7 @@ func (k *Kernel) prepare(ctx context.Context, r admin.UpgradeRequest) (u upgrade
 	}
 	if program, err = os.Open(file); err == nil {
 		var installed string
-		if installed, err = k.catalog.Digests().Of(program); err == nil && installed != sum {
+		if installed, err = k.basis().catalog.Digests().Of(program); err == nil && installed != sum {
 			err = admin.ErrProgram.New("%s was changed while it was installed", file)
 		}
 	}

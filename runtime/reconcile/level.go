@@ -44,11 +44,12 @@ func (r *Reconciler) Levels() map[int][]string {
 	return out
 }
 
-// Begin makes a Reconciler start at level 0, at which nothing runs. It is called before the first Apply.
-func (r *Reconciler) Begin() {
+// Begin makes a Reconciler start at a level: 0, at which nothing runs, or the one at which the kernel before ended. It is called before the
+// first Apply.
+func (r *Reconciler) Begin(level int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.level, r.target = 0, 0
+	r.level, r.target = level, level
 }
 
 // SetLevel raises or lowers the start level, one level that a component has after the other: each is done before the next is begun. It
@@ -67,6 +68,7 @@ func (r *Reconciler) SetLevel(ctx context.Context, level int, actor string) erro
 	from := r.level
 	r.target = level
 	r.mu.Unlock()
+	r.touch() // whoever keeps where a change leads to does it before anything stops
 	err := r.raise(ctx, from, level)
 	if err == nil {
 		err = r.lower(ctx, level)
@@ -78,6 +80,7 @@ func (r *Reconciler) SetLevel(ctx context.Context, level int, actor string) erro
 	r.target = r.level
 	now := r.level
 	r.mu.Unlock()
+	r.touch()
 	for _, u := range r.all() {
 		u.kick() // what waits says the level that holds now
 	}

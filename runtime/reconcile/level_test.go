@@ -17,7 +17,7 @@ func at(name string, level int, more string) string {
 // TestCase31StartLevels: up, each level done before the next; down, the reverse; one event at the end of each.
 func TestCase31StartLevels(t *testing.T) {
 	w := newWorld(t)
-	w.r.Begin()
+	w.r.Begin(0)
 	uses := fmt.Sprintf("requires: [{name: ref, service: %s, cardinality: 1..1}]\n", service)
 	gives := fmt.Sprintf("provides: [{service: %s, version: 1.0.0}]\n", service)
 	w.more(at("A1", 1, gives), at("B1", 1, ""), at("A2", 2, ""), at("B2", 2, uses), at("A3", 3, ""), at("B3", 3, uses))
@@ -72,7 +72,7 @@ func TestCase31StartLevels(t *testing.T) {
 // TestALevelThatCannotFinishDoesNotHoldTheNext: a component that fails, or waits, counts as done.
 func TestALevelThatCannotFinishDoesNotHoldTheNext(t *testing.T) {
 	w := newWorld(t)
-	w.r.Begin()
+	w.r.Begin(0)
 	w.fail("Bad", errTest.New("no executable"))
 	w.more(at("Bad", 1, ""), at("Good", 2, ""))
 	if err := w.r.SetLevel(ctx(t), 2, "ann"); err != nil {
