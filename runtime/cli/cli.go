@@ -132,15 +132,7 @@ func (a *app) report(err error) int {
 		text = "carbonado: " + err.Error()
 	}
 	fmt.Fprintln(a.Stderr, text)
-	fix := ""
-	var f *admin.Failure
-	switch {
-	case c.Code() != cause.Unknown.ID():
-		fix = c.Proto().GetFix()
-	case errors.As(err, &f):
-		fix = f.Cause.FixText()
-	}
-	if fix != "" {
+	if fix := c.Proto().GetFix(); fix != "" && c.Code() != cause.Unknown.ID() {
 		fmt.Fprintf(a.Stderr, "  fix: %s\n", fix)
 	}
 	if c.Code() == cause.Unknown.ID() && !a.understood {
