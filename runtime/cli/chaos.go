@@ -2,18 +2,24 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/spf13/cobra"
 
 	"carbonado.dev/carbonado/runtime/admin"
+	"carbonado.dev/carbonado/runtime/catalog"
 	"carbonado.dev/carbonado/runtime/chaos"
 )
 
@@ -33,8 +39,51 @@ func (n remote) History(ctx context.Context, name string) ([]admin.Transition, e
 	return get[[]admin.Transition](ctx, n.a, "/api/components/"+url.PathEscape(name)+"/history")
 }
 func (n remote) Do(ctx context.Context, name, verb string) error {
+	if verb == chaos.Update {
+		if err := n.successor(ctx, name); err != nil {
+			return err
+		}
+	}
 	_, err := call[admin.Component](ctx, n.a, http.MethodPost, "/api/components/"+url.PathEscape(name)+"/"+verb, strings.NewReader("{}"))
 	return err
+}
+
+// versionLine is the version in a component.yaml.
+var versionLine = regexp.MustCompile(`(?m)^version:.*$`)
+
+// successor installs the package of a component once more, under the next patch version: something to update to.
+func (n remote) successor(ctx context.Context, name string) (err error) {
+	c, err := get[admin.Component](ctx, n.a, "/api/components/"+url.PathEscape(name))
+	if err != nil {
+		return err
+	}
+	version, err := semver.NewVersion(c.Version)
+	if err != nil {
+		return err
+	}
+	folder, err := os.MkdirTemp("", "successor")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	at := filepath.Join(folder, name)
+	if err := os.CopyFS(at, os.DirFS(c.Detail.Package)); err != nil {
+		return err
+	}
+	descriptor := filepath.Join(at, "component.yaml")
+	text, err := os.ReadFile(descriptor)
+	if err != nil {
+		return err
+	}
+	next := version.IncPatch()
+	text = versionLine.ReplaceAll(text, []byte("version: "+next.String()))
+	if err := errors.Join(os.WriteFile(descriptor, text, 0o600), os.RemoveAll(filepath.Join(at, "package.lock")), os.RemoveAll(filepath.Join(at, "package.minisig"))); err != nil {
+		return err
+	}
+	if _, err := catalog.At(n.a.Home).InstallPath(ctx, at, true); err != nil {
+		return err
+	}
+	return n.a.tellServer(ctx)
 }
 
 func (a *app) chaosCommand() *cobra.Command {
@@ -43,7 +92,8 @@ func (a *app) chaosCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "chaos", Short: "Trouble the running node on purpose and check it after each step", Args: cobra.NoArgs,
 		Long: "Random stop, restart, update, kill -9, SIGSTOP of components, and kill -9 of the kernel. After each step every component must be\n" +
-			"ACTIVE again, no process left over, no service without its provider, and every history by the table. For a node that nobody needs.",
+			"ACTIVE again, no process left over, no service without its provider, and every history by the table. An update installs the same package\n" +
+			"under the next patch version. For a node that nobody needs.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !sure {
 				return errUsage.New("chaos ends processes of this node; say --yes if nobody needs it")
