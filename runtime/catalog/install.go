@@ -129,6 +129,23 @@ func (c *Catalog) Get(name, version string) (*Package, error) {
 // Uninstall removes one version of a component, and the component's folder with its last version. One that is not there
 // gives ErrUnknown.
 func (c *Catalog) Uninstall(name, version string) error {
+	return c.uninstall(name, version, func(*Package) bool { return true })
+}
+
+// UninstallSuperseded is Uninstall of a version that is superseded. If the same version has been installed anew since, that one stays,
+// and it is no error.
+func (c *Catalog) UninstallSuperseded(name, version string) error {
+	return c.uninstall(name, version, func(p *Package) bool {
+		root, err := os.OpenRoot(p.Dir)
+		if err != nil {
+			return false
+		}
+		defer root.Close()
+		return p.readOrigin(root) == nil && p.Origin.Superseded // read here: a damaged package has not been read so far
+	})
+}
+
+func (c *Catalog) uninstall(name, version string, meant func(*Package) bool) error {
 	unlock, err := c.lock()
 	if err != nil {
 		return err
@@ -138,6 +155,9 @@ func (c *Catalog) Uninstall(name, version string) error {
 	p, err := c.Get(name, version)
 	if err != nil {
 		return err
+	}
+	if !meant(p) {
+		return nil
 	}
 	aside, err := os.MkdirTemp(c.plugins, gonePrefix)
 	if err != nil {

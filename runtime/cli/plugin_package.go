@@ -230,7 +230,7 @@ func (a *app) remove(ctx context.Context, name, version string) ([]string, error
 		return nil, err
 	}
 	for _, p := range list {
-		if err := cat.Uninstall(p.Name, p.Version); err != nil && !errors.Is(err, catalog.ErrUnknown) { // the server may have been faster
+		if err := cat.UninstallSuperseded(p.Name, p.Version); err != nil && !errors.Is(err, catalog.ErrUnknown) { // the server may have been faster
 			return nil, err
 		}
 	}

@@ -299,7 +299,7 @@ func (d *Deployer) uninstall(ctx context.Context, p *catalog.Package) error {
 	if err := d.Release(ctx, p.Name, p.Version); err != nil {
 		return ErrStaysRunning.Wrap(err, "%s %s still runs", p.Name, p.Version)
 	}
-	if err := c.Uninstall(p.Name, p.Version); err != nil {
+	if err := c.UninstallSuperseded(p.Name, p.Version); err != nil {
 		return err
 	}
 	d.Log.Info("uninstalled: its dropped file is gone or has another content", "component", p.Name, "version", p.Version, "file", p.Origin.Dropin)
@@ -329,7 +329,7 @@ func (d *Deployer) Sweep(ctx context.Context, serves func(name string) (version 
 			left = true
 			continue
 		}
-		if err := d.Catalog().Uninstall(p.Name, p.Version); err != nil {
+		if err := d.Catalog().UninstallSuperseded(p.Name, p.Version); err != nil {
 			d.Log.Warn("an old package stays", "component", p.Name, "version", p.Version, "reason", err)
 			left = true
 			continue

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -64,11 +65,29 @@ type lab struct {
 	offset int
 	server *exec.Cmd
 	exited chan struct{}
-	output *bytes.Buffer
+	output *output
 	pids   map[string]int
 }
 
 type labKey struct{}
+
+// output is what a server has printed so far. It is safe for concurrent use.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
 
 func repoRoot() (string, error) {
 	dir, err := os.Getwd()
@@ -179,7 +198,7 @@ func (l *lab) start(ts *testscript.TestScript, args []string) {
 	if l.server != nil {
 		ts.Fatalf("a server runs already")
 	}
-	l.output = &bytes.Buffer{}
+	l.output = &output{}
 	cmd := l.command(ts, append([]string{"server", "-DportOffset=" + strconv.Itoa(l.offset)}, args...)...)
 	cmd.Stdout, cmd.Stderr = l.output, l.output
 	if err := cmd.Start(); err != nil {
