@@ -52,7 +52,7 @@ func TestPage(t *testing.T) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "e2e/run.sh")
 	cmd.Env = append(os.Environ(), "CARBONADO_URL="+server.URL, "CARBONADO_USER=admin", "CARBONADO_PASSWORD="+pagePassword,
-		"CARBONADO_LINK="+server.URL+"/login?token=once")
+		"CARBONADO_LINK="+server.URL+"/login?token=once", "CARBONADO_DISABLED=Indexing")
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
@@ -169,11 +169,7 @@ func surroundings(n node, h *home) http.Handler {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
-	for path, body := range map[string]string{"status": apiStatus, "components": apiComponents, "plan": apiPlan, "components/{name}/diag": apiDiag, "components/{name}/history": apiHistory} {
-		mux.HandleFunc("GET /api/"+path, func(w http.ResponseWriter, r *http.Request) {
-			fmt.Fprint(w, strings.ReplaceAll(body, "$NAME", r.PathValue("name")))
-		})
-	}
+	runtimeOf(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		req := r.Clone(r.Context())
 		req.RequestURI, req.URL.Scheme, req.URL.Host = "", "https", "node"
@@ -199,32 +195,3 @@ func surroundings(n node, h *home) http.Handler {
 		}
 	})
 }
-
-const (
-	apiStatus = `{"state":"RUNNING","profile":"default","guardianPid":4100,"kernelPid":4101,"since":"2026-11-25T18:00:00Z","nodeId":"n1","version":"0.1.0"}`
-
-	apiComponents = `[
- {"name":"AnalyticsEngine","version":"1.0.0","state":"ACTIVE","health":"OK","pid":4120,"restarts":0,"disabledBy":"","cause":null},
- {"name":"AnalyticsExecution","version":"1.0.0","state":"WAITING","health":"UNKNOWN","pid":0,"restarts":0,"disabledBy":"","cause":{"code":"CBN-DEP-004","text":"AnalyticsExecution waits for a Coordinator lease.","chain":[{"code":"CBN-CLU-002","text":"The lease scripts is held by node n2 until 18:04:10.","chain":[],"fix":"Wait, or stop the other node."}],"fix":""}},
- {"name":"DataService","version":"1.0.0","state":"ACTIVE","health":"WARN","pid":4112,"restarts":1,"disabledBy":"","cause":{"code":"CBN-STORE-017","text":"The disk of repository/data is 91 % full.","chain":[],"fix":"Free space, or purge old records."}},
- {"name":"EventReceiver","version":"1.0.0","state":"FAILED","health":"UNKNOWN","pid":0,"restarts":5,"disabledBy":"","cause":{"code":"CBN-SUP-012","text":"EventReceiver failed five times within ten minutes.","chain":[{"code":"CBN-RCV-002","text":"Port 7711 cannot be served.","chain":[{"code":"CBN-RCV-009","text":"The keystore repository/resources/security/wso2carbon.jks has another password.","chain":[],"fix":"Correct Security.KeyStore.Password in carbon.xml.","file":"repository/conf/carbon.xml","line":41,"column":9}],"fix":""}],"fix":"carbonado component start EventReceiver, once the cause is gone."}},
- {"name":"EventSink","version":"1.0.0","state":"ACTIVE","health":"OK","pid":4131,"restarts":0,"disabledBy":"","cause":null},
- {"name":"Identity","version":"1.0.0","state":"ACTIVE","health":"OK","pid":4109,"restarts":0,"disabledBy":"","cause":null},
- {"name":"Indexing","version":"1.0.0","state":"DISABLED","health":"UNKNOWN","pid":0,"restarts":0,"disabledBy":"-DdisableIndexing=true","cause":null},
- {"name":"Portal","version":"1.0.0","state":"ACTIVE","health":"OK","pid":4140,"restarts":0,"disabledBy":"","cause":null}]`
-
-	apiPlan = `{"components":[
- {"name":"Identity","installed":true,"enabled":true,"runs":true,"rule":"default","order":1,"wires":[],"causes":[]},
- {"name":"DataService","installed":true,"enabled":true,"runs":true,"rule":"default","order":2,"wires":[],"causes":[]},
- {"name":"AnalyticsEngine","installed":true,"enabled":true,"runs":true,"rule":"default","order":3,"wires":[{"reference":"store","service":"carbonado.analytics.v1.RecordStore","provider":"DataService","version":"1.0.0","cardinality":"1..1"}],"causes":[]},
- {"name":"EventSink","installed":true,"enabled":true,"runs":true,"rule":"default","order":4,"wires":[{"reference":"store","service":"carbonado.analytics.v1.RecordStore","provider":"DataService","version":"1.0.0","cardinality":"1..1"}],"causes":[]},
- {"name":"EventReceiver","installed":true,"enabled":true,"runs":true,"rule":"default","order":5,"wires":[],"causes":[]},
- {"name":"AnalyticsExecution","installed":true,"enabled":true,"runs":true,"rule":"default","order":6,"wires":[{"reference":"engine","service":"carbonado.analytics.v1.Engine","provider":"AnalyticsEngine","version":"1.0.0","cardinality":"1..1"}],"causes":[]},
- {"name":"Portal","installed":true,"enabled":true,"runs":true,"rule":"default","order":7,"wires":[{"reference":"records","service":"carbonado.analytics.v1.RecordStore","provider":"DataService","version":"1.0.0","cardinality":"0..1"}],"causes":[]},
- {"name":"Indexing","installed":true,"enabled":false,"runs":false,"rule":"-DdisableIndexing=true","order":0,"wires":[],"causes":[]},
- {"name":"Ml","installed":false,"enabled":true,"runs":false,"rule":"default (repository/conf/profiles.yaml:14)","order":0,"wires":null,"causes":[{"code":"CBN-PLAN-003","text":"No package Ml is installed.","chain":[],"fix":"Install it below plugins/Ml."}]}]}`
-
-	apiDiag = `{"name":"$NAME","state":"ACTIVE","health":"OK","since":"2026-11-25T18:00:02Z","profile":"default","disabledBy":"","cause":null,"blocks":[],"lastResult":"exit code 1","evidence":["[INFO]  $NAME: starting","[ERROR] $NAME: keystore: password verification failed"]}`
-
-	apiHistory = `[{"seq":1,"time":"2026-11-25T18:00:00Z","from":"","to":"INSTALLED","reason":"found","actor":"kernel"},{"seq":2,"time":"2026-11-25T18:00:00Z","from":"INSTALLED","to":"RESOLVED","reason":"plan","actor":"kernel"},{"seq":3,"time":"2026-11-25T18:00:01Z","from":"RESOLVED","to":"STARTING","reason":"start","actor":"kernel"},{"seq":4,"time":"2026-11-25T18:00:02Z","from":"STARTING","to":"ACTIVE","reason":"acquired","actor":"kernel"}]`
-)

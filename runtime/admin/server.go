@@ -39,6 +39,8 @@ type Options struct {
 	// PublicURL is where a browser on this node reaches the gateway, for example "https://localhost:9443".
 	PublicURL string
 	Version   string
+	// Errors is the error catalogue as docs/errors.md has it.
+	Errors string
 }
 
 // Server is the API's handler for paths below /api. Who asks is gateway.PrincipalFrom; whether they may is decided before it.
@@ -194,6 +196,7 @@ func (s *Server) register() {
 	}
 	huma.Register(s.api, huma.Operation{OperationID: "credentials", Method: http.MethodPost, Path: "/api/credentials", Summary: "A short-lived credential", Errors: []int{400, 401, 403, 503}}, s.credentials)
 	s.registerSeeing()
+	s.registerCatalogue()
 	s.registerChanges()
 	s.registerUpdates()
 	s.registerAttach()

@@ -139,15 +139,6 @@ func (a *app) whyCommand() *cobra.Command {
 // errNoCode is the kind of a code that the catalogue does not have.
 var errNoCode = cause.Define("CBN-CLI-071", "The error catalogue has no such code.", "Codes of third parties' components stand in their own documentation.").Code(codes.NotFound)
 
-// catalogueEntry is one line of the error catalogue.
-type catalogueEntry struct {
-	Code    string `json:"code"`
-	Meaning string `json:"meaning"`
-	Fix     string `json:"fix"`
-	// RaisedIn is the folder of the source.
-	RaisedIn string `json:"raisedIn"`
-}
-
 func (a *app) errorCommand() *cobra.Command {
 	return &cobra.Command{Use: "error [CODE]", Short: "What a code of the error catalogue means, and what to do; all of an area (CFG), or all", Args: cobra.MaximumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {
 		want := ""
@@ -157,8 +148,8 @@ func (a *app) errorCommand() *cobra.Command {
 				want = "CBN-" + want
 			}
 		}
-		var found []catalogueEntry
-		for _, e := range catalogueOf(a.Errors) {
+		var found []admin.CatalogueEntry
+		for _, e := range admin.Catalogue(a.Errors) {
 			if want == "" || e.Code == want || strings.HasPrefix(e.Code, want+"-") {
 				found = append(found, e)
 			}
@@ -172,26 +163,6 @@ func (a *app) errorCommand() *cobra.Command {
 			}
 		})
 	}}
-}
-
-// catalogueOf reads the tables of docs/errors.md.
-func catalogueOf(page string) []catalogueEntry {
-	var out []catalogueEntry
-	for l := range strings.Lines(page) {
-		if !strings.HasPrefix(l, "| CBN-") {
-			continue
-		}
-		l = strings.ReplaceAll(strings.TrimSpace(l), `\|`, "\x00")
-		cells := strings.Split(strings.Trim(l, "|"), "|")
-		if len(cells) != 4 {
-			continue
-		}
-		for i := range cells {
-			cells[i] = strings.ReplaceAll(strings.TrimSpace(cells[i]), "\x00", "|")
-		}
-		out = append(out, catalogueEntry{cells[0], cells[1], cells[2], strings.Trim(cells[3], "`")})
-	}
-	return out
 }
 
 func (a *app) blameCommand() *cobra.Command {

@@ -23,13 +23,6 @@ func TestAPastTimeIsReadInEveryForm(t *testing.T) {
 	}
 }
 
-func TestTheCatalogueIsReadFromItsPage(t *testing.T) {
-	got := catalogueOf("# Error catalogue\n\n## CFG\n\n| code | meaning |\n| --- | --- |\n| CBN-CFG-001 | a \\| b | Do it. | `runtime/x` |\n| CBN-CFG-002 | too few |\n")
-	if len(got) != 1 || got[0] != (catalogueEntry{"CBN-CFG-001", "a | b", "Do it.", "runtime/x"}) {
-		t.Errorf("the entries are %+v", got)
-	}
-}
-
 func TestWhyNamesTheLeafAndTheFix(t *testing.T) {
 	dir := home(t, node)
 	code, out, errs := run(dir, "why", "Indexing")

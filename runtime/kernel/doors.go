@@ -77,7 +77,7 @@ func (k *Kernel) openDoors(ctx context.Context) error {
 	k.auth = k.followAuthenticators()
 	k.admin = admin.New(admin.Options{
 		Runtime: k, Artifacts: k.deployer, Authenticators: k.auth, Certificate: k.keys.CertificatePEM,
-		PublicURL: "https://localhost:" + port, Version: k.options.Version,
+		PublicURL: "https://localhost:" + port, Version: k.options.Version, Errors: k.options.Errors,
 	})
 	k.gateway = gateway.New(gateway.Options{TLS: conf, Authenticators: k.auth, Nodes: k, API: k.admin, Metrics: k.metrics.handler(), OpenMetrics: !k.basis().config.Telemetry.MetricsAuthenticated.V, Observe: k.metrics.request, Telemetry: k.telemetry, Limits: gateway.Limits{Body: k.basis().config.Server.UploadLimit.V}, Log: k.logs.root.Named("gateway")})
 	k.routes = k.followRoutes()

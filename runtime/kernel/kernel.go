@@ -71,6 +71,8 @@ type Options struct {
 	Args []string
 	// Version of the product.
 	Version string
+	// Errors is the error catalogue as docs/errors.md has it.
+	Errors string
 	// Terminal takes the log besides its files; Out the few lines for the person who started the server.
 	Terminal, Out io.Writer
 	// Interactive: Out is a terminal, so that a one-time sign-in link may be printed.

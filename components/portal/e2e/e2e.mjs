@@ -3,6 +3,7 @@ import { mkdtempSync, mkdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { accessible, drawn, Failure, launch, open, until } from './browser.mjs'
+import { steps as runtimeSteps } from './runtime.mjs'
 
 const url = (process.env.CARBONADO_URL ?? 'https://localhost:9443').replace(/\/$/, '')
 const user = process.env.CARBONADO_USER ?? 'admin'
@@ -97,15 +98,8 @@ const steps = [
     await accessible(page, 'the components in the dark')
     await shot('components-dark')
     await scheme('light')
-    await page.getByTestId('component-Portal').getByRole('button', { name: 'Portal', exact: true }).click()
-    const detail = page.getByTestId('detail-of-Portal')
-    await detail.getByText('carbonado component diag Portal', { exact: true }).waitFor()
-    const absent = page.locator('[data-testid^=component-]:not([data-state=ACTIVE])')
-    if ((await absent.count()) > 0) {
-      await absent.first().getByRole('button').first().click()
-      await page.locator('[data-testid^=detail-of-]').getByText('On the command line').waitFor()
-    }
-    await accessible(page, 'the components with details')
+    await page.getByText('carbonado component ls', { exact: true }).waitFor()
+    await accessible(page, 'the components')
     await shot('components-light')
   }],
   ['a restart asks first, and a key takes it back', async () => {
@@ -122,6 +116,7 @@ const steps = [
     await page.getByTestId('component-Portal').waitFor()
     expect((await page.locator('[data-testid^=component-]').count()) === 1, 'the filter of the URL shows other components')
   }],
+  ...runtimeSteps({ page, url, shot, expect, scheme, disabled: process.env.CARBONADO_DISABLED, own: process.env.CARBONADO_OWN === 'true' }),
   ['the keyboard reaches everything', async () => {
     await page.goto(`${url}/components`)
     await page.getByTestId('component-Portal').waitFor()

@@ -6,6 +6,8 @@
 #   CARBONADO_USER      default admin
 #   CARBONADO_PASSWORD  needed with CARBONADO_URL
 #   CARBONADO_LINK      a one-time sign-in link to try, if given
+#   CARBONADO_DISABLED  a component that the server was started without, by flag
+#   CARBONADO_OWN       true: the server is there for this alone; a process is killed and components are restarted
 #   CARBONADO_SHOTS     folder for screenshots, default a new temporary one
 #   CHROMIUM            default /usr/bin/chromium
 set -euo pipefail
@@ -46,7 +48,7 @@ end() {
 trap end EXIT
 
 "$root/tools/install.sh" "$home" >/dev/null
-"$home/bin/carbonado" server -DportOffset="$offset" >"$home/server.log" 2>&1 &
+"$home/bin/carbonado" server -DportOffset="$offset" -DdisableIndexing=true >"$home/server.log" 2>&1 &
 server=$!
 running() { "$home/bin/carbonado" status -o json 2>/dev/null | grep -q '"RUNNING"'; }
 for _ in $(seq 1 300); do
@@ -62,4 +64,5 @@ running || { echo "run.sh: the server did not start within a minute" >&2; exit 1
 sample=$!
 link=$("$home/bin/carbonado" open)
 cd "$here"
-CARBONADO_URL=https://localhost:$((9443 + offset)) CARBONADO_PASSWORD=$(cat "$home/repository/data/initial-password") CARBONADO_LINK=$link node e2e.mjs
+CARBONADO_URL=https://localhost:$((9443 + offset)) CARBONADO_PASSWORD=$(cat "$home/repository/data/initial-password") CARBONADO_LINK=$link \
+  CARBONADO_DISABLED=Indexing CARBONADO_OWN=true node e2e.mjs

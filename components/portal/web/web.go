@@ -19,7 +19,7 @@ import (
 const placeholder = "CARBONADO-NONCE"
 
 // Pages are the first segments of the paths that are views of the page.
-var Pages = []string{"", "login", "dashboards", "components", "account"}
+var Pages = []string{"", "login", "dashboards", "components", "boot", "errors", "account"}
 
 // policy is the Content-Security-Policy; %s is the nonce.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-%s'; connect-src 'self'; img-src 'self' data:; " +

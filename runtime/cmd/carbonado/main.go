@@ -33,6 +33,6 @@ func main() {
 // server is the kernel: package boot has made this process the guardian, and not come here, if there was none.
 func server(home string, args []string) int {
 	return kernel.Run(kernel.Options{
-		Home: home, Args: args, Version: version, Terminal: os.Stderr, Out: os.Stdout, Interactive: term.IsTerminal(int(os.Stdout.Fd())),
+		Home: home, Args: args, Version: version, Errors: docs.Errors, Terminal: os.Stderr, Out: os.Stdout, Interactive: term.IsTerminal(int(os.Stdout.Fd())),
 	})
 }

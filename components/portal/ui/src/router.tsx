@@ -1,9 +1,10 @@
 import { Button, Stack, Title } from '@mantine/core'
-import { createRootRoute, createRoute, createRouter, Link, Outlet } from '@tanstack/react-router'
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Link, Outlet } from '@tanstack/react-router'
 import { Problem } from './parts/Problem'
 import { text } from './text'
 import { Components, type Search } from './views/Components'
 import { DashboardList, DashboardView, Start } from './views/Dashboards'
+import type { Aspect } from './views/Focus'
 import { Login } from './views/Login'
 import { Password } from './views/Password'
 import { Shell } from './views/Shell'
@@ -36,16 +37,25 @@ const dashboard = createRoute({
 const components = createRoute({
   getParentRoute: () => shell,
   path: '/components',
-  validateSearch: (search: Record<string, unknown>): Search => ({ show: textOf(search.show), find: textOf(search.find), open: textOf(search.open) }),
+  validateSearch: (search: Record<string, unknown>): Search => ({ show: textOf(search.show), find: textOf(search.find) }),
   component: function View() {
     const navigate = components.useNavigate()
     return <Components search={components.useSearch()} change={next => void navigate({ search: old => ({ ...old, ...next }), replace: true })} />
   },
 })
+// What looks closely comes when it is asked for.
+const focus = createRoute({
+  getParentRoute: () => shell,
+  path: '/components/$name',
+  validateSearch: (search: Record<string, unknown>): Aspect => ({ tab: textOf(search.tab), hops: textOf(search.hops) }),
+  component: lazyRouteComponent(() => import('./views/Focus'), 'FocusView'),
+})
+const boot = createRoute({ getParentRoute: () => shell, path: '/boot', component: lazyRouteComponent(() => import('./views/Boot'), 'Boot') })
+const code = createRoute({ getParentRoute: () => shell, path: '/errors/$code', component: lazyRouteComponent(() => import('./views/ErrorCode'), 'ErrorCode') })
 const account = createRoute({ getParentRoute: () => shell, path: '/account', component: Password })
 
 export const router = createRouter({
-  routeTree: root.addChildren([login, shell.addChildren([start, list, dashboard, components, account])]),
+  routeTree: root.addChildren([login, shell.addChildren([start, list, dashboard, components, focus, boot, code, account])]),
   defaultPreload: false,
   // Search values are plain text: ?page=2 is the page "2".
   parseSearch: search => Object.fromEntries(new URLSearchParams(search)),

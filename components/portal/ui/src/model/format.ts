@@ -33,3 +33,8 @@ export function ticks(times: number[]): string[] {
 }
 
 export const timeOfDay = (seconds: number) => second.format(seconds * 1000)
+
+/** shownValue writes a value of the configuration. */
+export function shownValue(value: unknown): string {
+  return typeof value === 'string' ? value || '""' : JSON.stringify(value) ?? ''
+}

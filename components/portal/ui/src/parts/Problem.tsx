@@ -1,4 +1,5 @@
-import { Alert, Button, Stack, Text } from '@mantine/core'
+import { Alert, Anchor, Button, Stack, Text } from '@mantine/core'
+import { Link, useLocation } from '@tanstack/react-router'
 import { ApiError, type Cause } from '../api/http'
 import { flatten } from '../model/runtime'
 import { text } from '../text'
@@ -16,13 +17,24 @@ export function Chain({ cause }: { cause: Cause }) {
           <Text size="sm">
             <Words text={c.text} />{' '}
             <Text span size="xs" c="dimmed" className="mono">
-              {c.code}
+              <Code code={c.code} />
               {c.file ? ` · ${c.file}${c.line ? `:${c.line}` : ''}` : ''}
             </Text>
           </Text>
         </li>
       ))}
     </ol>
+  )
+}
+
+/** Code leads to what the error catalogue says of a code, for those who are signed in. */
+function Code({ code }: { code: string }) {
+  const stranger = useLocation({ select: at => at.pathname === '/login' })
+  if (stranger || !code.startsWith('CBN-')) return code
+  return (
+    <Anchor inherit c="inherit" underline="always" renderRoot={p => <Link {...p} to="/errors/$code" params={{ code }} />}>
+      {code}
+    </Anchor>
   )
 }
 

@@ -3,11 +3,11 @@ import { type Tone, toneOf, toneOfHealth } from '../model/runtime'
 import { Icon, type IconName } from './Icon'
 
 // Shape, text and colour say the same.
-const icons: Record<Tone, IconName> = { good: 'check', busy: 'dots', off: 'pause', bad: 'cross' }
+export const toneIcons: Record<Tone, IconName> = { good: 'check', busy: 'dots', off: 'pause', bad: 'cross' }
 
 function Look({ tone, label }: { tone: Tone; label: string }) {
   return (
-    <Badge className={`tone tone-${tone}`} leftSection={<Icon name={icons[tone]} size={11} />}>
+    <Badge className={`tone tone-${tone}`} leftSection={<Icon name={toneIcons[tone]} size={11} />}>
       {label}
     </Badge>
   )

@@ -1,17 +1,21 @@
-import { Button, Card, Group, Loader, ScrollArea, SegmentedControl, SimpleGrid, Stack, Table, Text, TextInput, Title } from '@mantine/core'
+import { Anchor, Button, Card, Group, Loader, ScrollArea, SegmentedControl, SimpleGrid, Stack, Table, Text, TextInput, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
-import { Fragment, useEffect, useMemo, useState } from 'react'
-import { componentsQuery, type Live, planQuery, type Status, statusQuery, useEvents } from '../api/kernel'
+import { Link } from '@tanstack/react-router'
+import { useEffect, useMemo, useState } from 'react'
+import { componentsQuery, planQuery, type Status, statusQuery, useEvents } from '../api/kernel'
 import { granted, meQuery } from '../api/session'
 import { since } from '../model/format'
 import { counts, type Filter, headline, type Line, lines, matches, users } from '../model/runtime'
+import { Command } from '../parts/Command'
+import { ComponentLink } from '../parts/ComponentLink'
 import { Icon } from '../parts/Icon'
+import { LiveMark } from '../parts/LiveMark'
 import { Problem } from '../parts/Problem'
 import { Health, State } from '../parts/State'
 import { Words } from '../parts/Words'
 import { text } from '../text'
-import { ComponentDetail } from './ComponentDetail'
-import { Restart } from './Restart'
+import { Change, type Wish } from './Change'
+import { verbsOf } from '../model/verbs'
 import { useTitle } from './useTitle'
 
 const t = text.components
@@ -19,7 +23,6 @@ const t = text.components
 export interface Search {
   show?: string
   find?: string
-  open?: string
 }
 
 const filters: Filter[] = ['all', 'running', 'not-running']
@@ -31,7 +34,7 @@ export function Components({ search, change }: { search: Search; change: (next: 
   const plan = useQuery(planQuery)
   const status = useQuery(statusQuery)
   const { data: me } = useQuery(meQuery)
-  const [restarting, setRestarting] = useState<string>()
+  const [wish, setWish] = useState<Wish>()
 
   const all = useMemo(() => lines(components.data ?? [], plan.data), [components.data, plan.data])
   const filter = filters.find(f => f === search.show) ?? 'all'
@@ -96,21 +99,11 @@ export function Components({ search, change }: { search: Search; change: (next: 
               </Table.Thead>
               <Table.Tbody>
                 {shown.map(line => (
-                  <Fragment key={line.name}>
-                    <Row
-                      line={line}
-                      open={search.open === line.name}
-                      toggle={() => change({ open: search.open === line.name ? undefined : line.name })}
-                      restart={mayRestart && line.installed && line.state !== 'DISABLED' ? () => setRestarting(line.name) : undefined}
-                    />
-                    {search.open === line.name && (
-                      <Table.Tr>
-                        <Table.Td colSpan={7} id={`detail-${line.name}`} bg="var(--mantine-color-default-hover)">
-                          <ComponentDetail line={line} users={users(all, line.name)} />
-                        </Table.Td>
-                      </Table.Tr>
-                    )}
-                  </Fragment>
+                  <Row
+                    key={line.name}
+                    line={line}
+                    restart={mayRestart && verbsOf(line.state, line.installed).includes('restart') ? () => setWish({ verb: 'restart', name: line.name }) : undefined}
+                  />
                 ))}
                 {shown.length === 0 && (
                   <Table.Tr>
@@ -124,20 +117,23 @@ export function Components({ search, change }: { search: Search; change: (next: 
           </ScrollArea>
         </Card>
       )}
-      <Restart name={restarting} users={restarting ? users(all, restarting) : []} close={() => setRestarting(undefined)} />
+      <Group gap="xl">
+        <Command line="carbonado component ls" />
+        <Anchor component={Link} to="/boot" size="sm">
+          {t.boot}
+        </Anchor>
+      </Group>
+      <Change wish={wish} users={wish ? users(all, wish.name) : []} close={() => setWish(undefined)} />
     </Stack>
   )
 }
 
-function Row({ line, open, toggle, restart }: { line: Line; open: boolean; toggle: () => void; restart?: () => void }) {
+function Row({ line, restart }: { line: Line; restart?: () => void }) {
   return (
     <Table.Tr data-testid={`component-${line.name}`} data-state={line.state}>
       <Table.Td>
-        <button type="button" className="row-button" aria-expanded={open} aria-controls={open ? `detail-${line.name}` : undefined} onClick={toggle}>
-          <Icon name={open ? 'down' : 'right'} size={14} />
-          {line.name}
-        </button>
-        <Text size="xs" c="dimmed" ml={22}>
+        <ComponentLink name={line.name} fw={600} c="inherit" />
+        <Text size="xs" c="dimmed">
           {line.version}
         </Text>
       </Table.Td>
@@ -160,8 +156,8 @@ function Row({ line, open, toggle, restart }: { line: Line; open: boolean; toggl
       </Table.Td>
       <Table.Td ta="right">
         {restart && (
-          <Button size="compact-sm" variant="default" leftSection={<Icon name="restart" size={14} />} onClick={restart} aria-label={`${t.restart} ${line.name}`}>
-            {t.restart}
+          <Button size="compact-sm" variant="default" leftSection={<Icon name="restart" size={14} />} onClick={restart} aria-label={`${t.verbs.restart} ${line.name}`}>
+            {t.verbs.restart}
           </Button>
         )}
       </Table.Td>
@@ -197,18 +193,5 @@ function Node({ status }: { status: Status }) {
         ))}
       </SimpleGrid>
     </Card>
-  )
-}
-
-function LiveMark({ live }: { live: Live }) {
-  const words = { live: t.live, connecting: t.connecting, lost: t.lost }
-  const color = { live: 'var(--mantine-color-green-6)', connecting: 'var(--mantine-color-yellow-6)', lost: 'var(--mantine-color-red-6)' }
-  return (
-    <Group gap={6} role="status" data-testid="live" data-live={live}>
-      <span aria-hidden="true" style={{ width: 9, height: 9, borderRadius: '50%', background: color[live] }} />
-      <Text size="sm" c="dimmed">
-        {words[live]}
-      </Text>
-    </Group>
   )
 }
