@@ -6,6 +6,15 @@ export function steps({ page, url, shot, expect, scheme, disabled, own }) {
   const focus = page.getByTestId('focus')
   const fact = async name => await focus.getAttribute(name)
   const narrow = () => page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth)
+  // axe does not look into drawings: the names of lines must differ from what lies beneath them, and no ground of its own be there.
+  const legible = async () => {
+    const [text, ground, sheet] = await page.evaluate(() =>
+      [['.react-flow__edge-text', 'fill'], ['.react-flow__edge-textbg', 'fill'], ['.react-flow', 'backgroundColor']].map(([s, p]) => getComputedStyle(document.querySelector(s))[p]),
+    )
+    const light = color => (color.match(/[\d.]+/g) ?? []).slice(0, 3).reduce((sum, c) => sum + Number(c), 0) / 3
+    expect(Math.abs(light(text) - light(ground)) > 120, `the names of lines are ${text} on ${ground}`)
+    expect(sheet === 'rgba(0, 0, 0, 0)', `the graph has the ground ${sheet}`)
+  }
   const node = name => page.getByTestId(`node-${name}`)
 
   const list = [
@@ -20,6 +29,7 @@ export function steps({ page, url, shot, expect, scheme, disabled, own }) {
       expect((await node('EventReceiver').count()) === 0, 'EventReceiver is no neighbour of Portal')
       await page.getByTestId('uses').getByText('carbonado.analytics.v1.RecordStore').first().waitFor()
       await accessible(page, 'a component in focus')
+      await legible()
       await shot('focus-light')
     }],
     ['two steps around it are another URL', async () => {
@@ -30,6 +40,7 @@ export function steps({ page, url, shot, expect, scheme, disabled, own }) {
       await node('AnalyticsEngine').waitFor()
       await scheme('dark')
       await accessible(page, 'two steps around a component, in the dark')
+      await legible()
       await shot('focus-dark')
       await scheme('light')
     }],
