@@ -109,6 +109,9 @@ export function steps({ page, url, shot, expect, scheme, disabled, own }) {
       page.allowed.push('404')
       await page.goto(`${url}/components/Nobody`)
       await page.getByTestId('problem').getByText('CBN-API-001').waitFor()
+      // It is asked for again with each event, until the view is left.
+      await page.goto(`${url}/components`)
+      await page.getByTestId('component-Portal').waitFor()
       page.allowed.pop()
     }],
   ]
