@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -191,11 +190,15 @@ func (u *unit) rests() bool {
 // above says that the unit's start level has not been reached; nil if it has.
 func (u *unit) above() *component.Cause {
 	level := u.startLevel()
-	now, _ := u.r.Level()
+	now, target := u.r.Level()
 	if level <= now {
 		return nil
 	}
-	return component.CauseOf(ErrLevel.New("%s", fmt.Sprintf("%s starts at level %d, the server is at %d", u.name, level, now)))
+	why := ErrLevel.New("%s starts at level %d, the server is at %d", u.name, level, now)
+	if level <= target {
+		why = why.Fix("Nothing: the server is on its way to level %d.", target)
+	}
+	return component.CauseOf(why)
 }
 
 // ResetFailed gives a component its whole restart budget back. One that is FAILED leaves that state, and starts if it should run; it returns

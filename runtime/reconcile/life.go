@@ -26,7 +26,9 @@ func (u *unit) start(ctx context.Context, reason string) (bool, time.Duration) {
 	}
 	u.gen = u.r.Host.Generation(u.name)
 	u.cancel = cancel
-	u.cause = nil
+	if state, _ := u.machine.State(); state != component.Backoff {
+		u.cause = nil // after a failed attempt its cause stays until one succeeds
+	}
 	u.mu.Unlock()
 	u.move(component.Starting, reason, "kernel", nil)
 	bringCtx, stop := startBound(startCtx, planned)
@@ -46,6 +48,7 @@ func (u *unit) start(ctx context.Context, reason string) (bool, time.Duration) {
 	}
 	if cancelled {
 		// Somebody wants something else: end the attempt in order.
+		u.setCause(nil)
 		u.move(component.Stopping, "the start was called off", "operator", nil)
 		if u.process != nil {
 			u.process.Stop(ctx, supervisor.DefaultLadder(component.ResultOperator))

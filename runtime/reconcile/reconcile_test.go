@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	sdk "carbonado.dev/sdk/component"
 	"context"
 	"slices"
 	"strings"
@@ -151,6 +152,28 @@ func TestAMissingProviderIsNamedAndDisableStops(t *testing.T) {
 	w.mu.Unlock()
 	w.apply()
 	w.until("Asker", component.Active)
+}
+
+// TestALaterAttemptSaysWhyTheOneBeforeFailed: while it is STARTING again, nobody is told that all is well.
+func TestALaterAttemptSaysWhyTheOneBeforeFailed(t *testing.T) {
+	w := newWorld(t)
+	tries, hold := 0, make(chan struct{})
+	w.starts["Oracle"] = func(*sdk.C) error {
+		if tries++; tries == 1 {
+			return errTest.New("the port is taken")
+		}
+		<-hold
+		return nil
+	}
+	w.more(provider("Oracle"))
+	v := w.untilView("Oracle", func(v View) bool { return v.State == component.Starting && v.Restarts > 0 })
+	if v.Cause == nil || !strings.Contains(v.Cause.String(), "the port is taken") {
+		t.Errorf("cause in the second attempt: %v", v.Cause)
+	}
+	close(hold)
+	if v := w.until("Oracle", component.Active); v.Cause != nil {
+		t.Errorf("cause of what serves: %v", v.Cause)
+	}
 }
 
 func TestAStartThatFailsEndsInBackoffThenFailedWithItsCause(t *testing.T) {
