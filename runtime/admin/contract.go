@@ -292,7 +292,7 @@ func (c *Cause) FixText() string {
 		return ""
 	}
 	for i := len(c.Chain) - 1; i >= 0; i-- {
-		if c.Chain[i].Fix != "" {
+		if c.Chain[i].Fix != "" && c.Chain[i].Code != cause.Unknown.ID() { // what to do about the system's own words stands above them
 			return c.Chain[i].Fix
 		}
 	}

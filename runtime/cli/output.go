@@ -61,14 +61,10 @@ func causeLines(w io.Writer, indent string, c *admin.Cause) {
 		return
 	}
 	fmt.Fprintf(w, "%s%s %s%s\n", indent, c.Code, place(c), c.Text)
-	fix := c.Fix
 	for i := range c.Chain {
 		fmt.Fprintf(w, "%s%s└ %s %s%s\n", indent, strings.Repeat("  ", i), c.Chain[i].Code, place(&c.Chain[i]), c.Chain[i].Text)
-		if c.Chain[i].Fix != "" {
-			fix = c.Chain[i].Fix
-		}
 	}
-	if fix != "" {
+	if fix := c.FixText(); fix != "" {
 		fmt.Fprintf(w, "%sfix: %s\n", indent, fix)
 	}
 }

@@ -119,8 +119,12 @@ func (a *app) whyCommand() *cobra.Command {
 		}
 		if err := a.print(d, func(w io.Writer) {
 			leaf := d.Cause.Leaf()
-			if leaf == nil {
-				fmt.Fprintf(w, "%s is %s: it is as asked for\n", d.Name, d.State)
+			switch {
+			case leaf == nil && d.State == "ACTIVE":
+				fmt.Fprintf(w, "%s is ACTIVE: it is as asked for\n", d.Name)
+				return
+			case leaf == nil:
+				fmt.Fprintf(w, "%s is %s: nothing keeps it; it is on its way\n", d.Name, d.State)
 				return
 			}
 			fmt.Fprintf(w, "%s is %s: %s %s%s\n", d.Name, d.State, leaf.Code, place(leaf), leaf.Text)
