@@ -13,7 +13,7 @@
 # (its -Dname=value are used, the rest has no effect), JVM_MEM_OPTS (no effect).
 
 RESTART_STATUS=121
-STOP_SECONDS=120 # that a restart waits for the old server: more than its drain deadlines
+STOP_SECONDS=120 # that a stop waits for the server: more than its drain deadlines
 START_TENTHS=100 # of a second that a start waits for the process to be there
 
 say() { echo "$*" >&2; }
@@ -82,7 +82,7 @@ running() {
 
 # forget removes the pid file if it still names a process.
 forget() {
-    [ "$(cat "$PID_FILE" 2>/dev/null)" = "$1" ] && rm -f "$PID_FILE"
+    if [ "$(cat "$PID_FILE" 2>/dev/null)" = "$1" ]; then rm -f "$PID_FILE"; fi
 }
 
 # pause waits for a tenth of a second, or a second where sleep knows only whole ones.
@@ -150,9 +150,24 @@ start() {
     exit 0
 }
 
+# end tells the server to stop and waits until it has: a start right after a stop must not find it still there.
+end() {
+    kill -TERM "$pid"
+    n=0
+    while kill -0 "$pid" 2>/dev/null; do
+        n=$((n + 1))
+        if [ "$n" -gt $((STOP_SECONDS * 10)) ]; then
+            say "Process $pid did not end within $STOP_SECONDS seconds."
+            exit 1
+        fi
+        pause
+    done
+    forget "$pid"
+}
+
 stop() {
     if running; then
-        kill -TERM "$pid"
+        end
     else
         echo "Process is not running"
     fi
@@ -160,17 +175,7 @@ stop() {
 
 restart() {
     if running; then
-        kill -TERM "$pid"
-        n=0
-        while kill -0 "$pid" 2>/dev/null; do
-            n=$((n + 1))
-            if [ "$n" -gt "$STOP_SECONDS" ]; then
-                say "Process $pid did not end within $STOP_SECONDS seconds."
-                exit 1
-            fi
-            sleep 1
-        done
-        forget "$pid"
+        end
     fi
     start "$@"
 }
