@@ -1,6 +1,6 @@
 // Command acceptance prints docs/acceptance.md: each acceptance case of the component runtime and the tests of that number. It must not
-// know how a case is tested: it reads names. A test is TestCaseNN… in Go, or a script caseNN_….txtar; a script may hold more cases and
-// says so in a comment "# Case NN: …".
+// know how a case is tested: it reads names. A test is TestCaseNN… in Go, or a script caseNN_….txtar; either may hold more cases and
+// says so in a comment "Case NN: …".
 package main
 
 import (
@@ -86,7 +86,8 @@ var later = map[int]string{70: "nodes of a cluster converge on one generation: t
 type Found map[int][]string
 
 var (
-	function = regexp.MustCompile(`(?m)^func (TestCase0*([0-9]+)[A-Za-z_]\w*|TestCase0*([0-9]+))\(`)
+	function = regexp.MustCompile(`(?m)^func (Test\w+)\(|// Case 0*([0-9]+):`)
+	named    = regexp.MustCompile(`Case0*([0-9]+)`)
 	comment  = regexp.MustCompile(`(?m)^# Cases? ([0-9]+)(?:(?:,| and) ([0-9]+))?(?:,? and ([0-9]+))?`)
 	script   = regexp.MustCompile(`^case0*([0-9]+)_`)
 )
@@ -112,8 +113,16 @@ func Find(root fs.FS) (Found, error) {
 			if err != nil {
 				return err
 			}
+			name := "" // of the test that a comment stands in
 			for _, m := range function.FindAllStringSubmatch(string(b), -1) {
-				add(m[2]+m[3], "`"+m[1]+"` in "+filepath.ToSlash(filepath.Dir(path)))
+				if m[1] != "" {
+					name = m[1]
+				}
+				text := "`" + name + "` in " + filepath.ToSlash(filepath.Dir(path))
+				add(m[2], text)
+				for _, n := range named.FindAllStringSubmatch(m[1], -1) {
+					add(n[1], text)
+				}
 			}
 		case strings.HasSuffix(path, ".txtar"):
 			b, err := fs.ReadFile(root, path)

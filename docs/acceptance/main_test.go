@@ -33,14 +33,14 @@ func TestEveryCaseHasATest(t *testing.T) {
 
 func TestFind(t *testing.T) {
 	found, err := Find(fstest.MapFS{
-		"a/x_test.go":            {Data: []byte("func TestCase07Once(t *testing.T) {}\nfunc TestCase12(t *testing.T) {}\nfunc TestCases(t *testing.T) {}\n")},
+		"a/x_test.go":            {Data: []byte("func TestCase07Once(t *testing.T) {}\nfunc TestCase12(t *testing.T) {}\nfunc TestCases(t *testing.T) {}\nfunc TestCase01ThenCase02(t *testing.T) {\n\t// Case 19: z\n}\n")},
 		"s/case61_none.txtar":    {Data: []byte("# Case 66: x\n# Cases 7 and 9: y\n")},
 		"node_modules/y_test.go": {Data: []byte("func TestCase99Z(t *testing.T) {}\n")},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n, want := range map[int]int{7: 2, 9: 1, 12: 1, 61: 1, 66: 1, 99: 0} {
+	for n, want := range map[int]int{7: 2, 9: 1, 12: 1, 61: 1, 66: 1, 99: 0, 1: 1, 2: 1, 19: 1} {
 		if len(found[n]) != want {
 			t.Errorf("case %d: %v", n, found[n])
 		}
