@@ -282,7 +282,7 @@ func (k *Kernel) open(ctx context.Context) error {
 	// Components start while the front is being built.
 	k.history.begin(k.basis().resolution.Profile)
 	k.booted = time.Now()
-	k.begin()
+	k.begin(p)
 	k.keepNote(ctx) // before any component is told a key that it makes
 	k.putInForce(p)
 	k.succession.end = k.keepNotes()

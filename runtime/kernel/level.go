@@ -53,12 +53,19 @@ func (k *Kernel) firstLevel() int {
 	return reconcile.MaxLevel
 }
 
-// begin makes a first kernel start with nothing. One that follows another finds components that serve, and leaves them: it begins where that
-// one was, and if that was on its way up, at the end of the way.
-func (k *Kernel) begin() {
-	level := 0
+// begin makes a first kernel start at the lowest level that a component has. One that follows another finds components that serve, and leaves
+// them: it begins where that one was, and if that was on its way up, at the end of the way.
+func (k *Kernel) begin(p *plan.Plan) {
+	to, level := k.firstLevel(), 0
 	if k.succession.follows() {
-		level = max(min(k.succession.note.Level, reconcile.MaxLevel), k.firstLevel())
+		level = max(min(k.succession.note.Level, reconcile.MaxLevel), to)
+	} else if running := p.Running(); len(running) > 0 {
+		level = slices.MinFunc(running, func(a, b *plan.Component) int {
+			return a.Package.Descriptor.StartLevel - b.Package.Descriptor.StartLevel
+		}).Package.Descriptor.StartLevel
+		if level > to {
+			level = 0
+		}
 	}
 	k.reconciler.Begin(level)
 }

@@ -43,8 +43,8 @@ func (r *Reconciler) Levels() map[int][]string {
 	return out
 }
 
-// Begin makes a Reconciler start at a level: 0, at which nothing runs, or the one at which the kernel before ended. It is called before the
-// first Apply.
+// Begin makes a Reconciler start at a level: the first that components have, 0, at which nothing runs, or the one at which the kernel before
+// ended. It is called before the first Apply.
 func (r *Reconciler) Begin(level int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,9 +89,9 @@ func (r *Reconciler) SetLevel(ctx context.Context, level int, actor string) erro
 	return err
 }
 
-// raise goes up to a level.
+// raise goes up to a level; the one that it begins at need not be done yet.
 func (r *Reconciler) raise(ctx context.Context, from, to int) error {
-	for _, step := range r.steps(from+1, to) {
+	for _, step := range r.steps(from, to) {
 		r.setLevel(step)
 		r.kickLevel(step)
 		within, cancel := context.WithTimeout(ctx, levelPatience)

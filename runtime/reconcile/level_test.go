@@ -81,3 +81,18 @@ func TestALevelThatCannotFinishDoesNotHoldTheNext(t *testing.T) {
 	w.until("Good", component.Active)
 	w.until("Bad", component.Failed)
 }
+
+// TestTheFirstLevelIsDoneBeforeTheNext: a start that begins at the lowest level starts what it has at once, and waits for it.
+func TestTheFirstLevelIsDoneBeforeTheNext(t *testing.T) {
+	w := newWorld(t)
+	w.r.Begin(1)
+	w.more(at("A1", 1, ""), at("A2", 2, ""), at("B1", 1, ""))
+	if err := w.r.SetLevel(ctx(t), 2, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.order) != 3 || strings.Fields(w.order[2])[0] != "A2" {
+		t.Errorf("order: %v", w.order)
+	}
+}
