@@ -34,10 +34,10 @@ var (
 // adapter is the running component.
 type adapter struct {
 	analyticsv1.UnimplementedInputAdapterServer
-	c       *component.C
-	log     hclog.Logger
-	config  config
-	timeout time.Duration
+	c   *component.C
+	log hclog.Logger
+	// config is replaced as a whole when the operator changes it.
+	config atomic.Pointer[config]
 
 	// mu guards receivers.
 	mu        sync.Mutex
@@ -48,17 +48,37 @@ type config struct {
 	MaxBody  int64  `json:"maxBody"`
 	InFlight int    `json:"inFlight"`
 	Timeout  string `json:"timeout"`
+
+	timeout time.Duration
+}
+
+// readConfig reads the configuration as it stands now.
+func readConfig(c *component.C) (*config, error) {
+	var out config
+	if err := c.Config(&out); err != nil {
+		return nil, err
+	}
+	var err error
+	if out.timeout, err = time.ParseDuration(out.Timeout); err != nil || out.timeout <= 0 {
+		return nil, component.ErrConfig.New("timeout is %q; a positive duration as 25s is needed", out.Timeout)
+	}
+	return &out, nil
+}
+
+// Modified takes another configuration; requests under way keep theirs.
+func (a *adapter) Modified(context.Context) error {
+	next, err := readConfig(a.c)
+	if err == nil {
+		a.config.Store(next)
+	}
+	return err
 }
 
 // Start makes the component.
 func Start(c *component.C) error {
 	a := &adapter{c: c, log: c.Log(), receivers: map[string]*receiver{}}
-	if err := c.Config(&a.config); err != nil {
+	if err := a.Modified(c.Context()); err != nil {
 		return err
-	}
-	var err error
-	if a.timeout, err = time.ParseDuration(a.config.Timeout); err != nil || a.timeout <= 0 {
-		return component.ErrConfig.New("timeout is %q; a positive duration as 25s is needed", a.config.Timeout)
 	}
 	analyticsv1.RegisterInputAdapterServer(c, a)
 	component.ServeHTTP(c, "/endpoints", a.routes(), component.HTTPTransports("http,https"))
@@ -93,7 +113,7 @@ func (a *adapter) Receive(stream grpc.BidiStreamingServer[analyticsv1.ReceiveReq
 		return ErrOpen.New("receiver %s is of tenant %d", open.GetName(), open.GetTenant())
 	}
 	r := &receiver{
-		name: open.GetName(), places: make(chan struct{}, a.config.InFlight), send: make(chan *analyticsv1.AdapterMessage), ended: make(chan struct{}),
+		name: open.GetName(), places: make(chan struct{}, a.config.Load().InFlight), send: make(chan *analyticsv1.AdapterMessage), ended: make(chan struct{}),
 		waiting: map[uint64]chan *analyticsv1.MessageOutcome{},
 	}
 	if r.transports, err = transports(open.GetProperties()["transports"]); err != nil {

@@ -233,3 +233,32 @@ func TestReceiverGoes(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestModified: the largest body changes while it serves; a timeout that is none is refused, and what was holds.
+func TestModified(t *testing.T) {
+	k := sdktest.NewKernel(t)
+	c := k.Start(Start, sdktest.WithConfig(map[string]any{"maxBody": 1024}))
+	admin := c.HTTP(sdktest.Admin())
+	r, err := open(t, c, "orders", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := strings.Repeat("x", 1500)
+	if got := post(t, admin, "/endpoints/orders", large); got.status != http.StatusRequestEntityTooLarge {
+		t.Fatalf("%d", got.status)
+	}
+	if err := c.Modify(map[string]any{"maxBody": 4096, "timeout": "soon"}); err == nil || !strings.Contains(err.Error(), "positive duration") {
+		t.Fatalf("%v", err)
+	}
+	if got := post(t, admin, "/endpoints/orders", large); got.status != http.StatusRequestEntityTooLarge {
+		t.Fatalf("after a refused change %d", got.status)
+	}
+	if err := c.Modify(map[string]any{"maxBody": 4096}); err != nil {
+		t.Fatal(err)
+	}
+	answer := inBackground(t, admin, "/endpoints/orders", large)
+	r.outcome(&analyticsv1.MessageOutcome{Id: r.message().Id, Events: 1})
+	if got := <-answer; got.status != http.StatusOK {
+		t.Errorf("%d", got.status)
+	}
+}

@@ -43,7 +43,7 @@ func (a *adapter) post(w http.ResponseWriter, req *http.Request) {
 		refuse(w, http.StatusForbidden, ErrTransport.New("receiver %s over %s", name, s))
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, a.config.MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, a.config.Load().MaxBody))
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
 		refuse(w, http.StatusRequestEntityTooLarge, ErrTooLarge.New("a request of more than %d bytes", large.Limit))
@@ -53,7 +53,7 @@ func (a *adapter) post(w http.ResponseWriter, req *http.Request) {
 		refuse(w, http.StatusBadRequest, ErrOpen.Wrap(err, "the body can't be read"))
 		return
 	}
-	ctx, cancel := context.WithTimeout(req.Context(), a.timeout)
+	ctx, cancel := context.WithTimeout(req.Context(), a.config.Load().timeout)
 	defer cancel()
 	outcome, err := r.deliver(ctx, &analyticsv1.AdapterMessage{Payload: body, ContentType: req.Header.Get("Content-Type"), ReceivedUnixMs: time.Now().UnixMilli()})
 	switch {

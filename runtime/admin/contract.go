@@ -84,6 +84,8 @@ type Status struct {
 	Components map[string]int `json:"components"`
 	// Causes of what is not as it should be; empty if all is well.
 	Causes []Cause `json:"causes"`
+	// DeploymentPolling: no file events come from some folders of hot deployment, they are looked at every few seconds.
+	DeploymentPolling bool `json:"deploymentPolling,omitempty"`
 	// GuardianVersion is the version of the guardian's program where that is another one than the kernel's: it is replaced at the next
 	// start of the whole.
 	GuardianVersion string `json:"guardianVersion,omitempty"`

@@ -53,7 +53,8 @@ type raw struct {
 		Files  int64   `json:"files"`
 		Procs  int64   `json:"processes"`
 	} `json:"resources"`
-	Watchdog string `json:"watchdog"`
+	Watchdog string   `json:"watchdog"`
+	Modified []string `json:"modified"`
 	Health   struct {
 		Grace string `json:"grace"`
 	} `json:"health"`
@@ -184,6 +185,7 @@ func (b *builder) build(r *raw) *component.Descriptor {
 	if r.StartTimeout != "" {
 		d.StartTimeout = b.duration(r.StartTimeout, "startTimeout")
 	}
+	d.Modified = b.modified(r)
 	b.services(r, d)
 	b.gates(r, d)
 	b.parts(r, d)

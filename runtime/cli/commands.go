@@ -24,6 +24,9 @@ func (a *app) statusCommand() *cobra.Command {
 		}
 		return a.print(s, func(w io.Writer) {
 			fmt.Fprintf(w, "%s  profile %s, version %s, since %s\n", s.State, s.Profile, s.Version, s.Since.Format(time.RFC3339))
+			if s.DeploymentPolling {
+				fmt.Fprintln(w, "hot deployment polls: no file events come from some of its folders")
+			}
 			fmt.Fprintf(w, "guardian %d, kernel %d, node %s, home %s\n", s.GuardianPid, s.KernelPid, s.NodeID, s.Home)
 			if s.GuardianVersion != "" {
 				fmt.Fprintf(w, "the guardian is %s until the server's next full start\n", s.GuardianVersion)

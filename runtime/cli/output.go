@@ -75,6 +75,8 @@ func place(c *admin.Cause) string {
 		return ""
 	case c.Line == 0:
 		return c.File + ": "
+	case c.Column > 0:
+		return fmt.Sprintf("%s:%d:%d: ", c.File, c.Line, c.Column)
 	}
 	return fmt.Sprintf("%s:%d: ", c.File, c.Line)
 }

@@ -225,6 +225,7 @@ func (a *app) configCommand() *cobra.Command {
 			})
 		},
 	})
+	c.AddCommand(a.configCheckCommand())
 	return c
 }
 

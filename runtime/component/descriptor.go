@@ -3,6 +3,7 @@ package component
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"carbonado.dev/sdk/filter"
@@ -32,6 +33,8 @@ type Descriptor struct {
 	Restart    Restart
 	// StartTimeout bounds the way from the launch to ACTIVE; 0 leaves it to the bounds of each step.
 	StartTimeout time.Duration
+	// Modified are the top-level keys of the configuration that the component takes while it serves; "*" is all.
+	Modified []string
 	// Runtime is what the executable needs of the machine.
 	Runtime Runtime
 	// Watchdog is how long the process may give no sign of life before it is replaced; 0 is the supervisor's default.
@@ -192,6 +195,19 @@ type Restart struct {
 
 // DefaultRestart holds where a descriptor says nothing.
 var DefaultRestart = Restart{Budget: 5, Per: 10 * time.Minute}
+
+// InPlace tells whether the component takes a change of these keys of its configuration while it serves.
+func (d *Descriptor) InPlace(keys []string) bool {
+	if slices.Contains(d.Modified, "*") {
+		return true
+	}
+	for _, k := range keys {
+		if !slices.Contains(d.Modified, k) {
+			return false
+		}
+	}
+	return len(keys) > 0
+}
 
 // HasPrivilege tells whether the descriptor asks for a privilege.
 func (d *Descriptor) HasPrivilege(name string) bool {

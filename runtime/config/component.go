@@ -1,8 +1,6 @@
 package config
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -91,8 +89,7 @@ func (c *Config) fill(out *Component, d *component.Descriptor) error {
 	if out.Redacted, err = json.Marshal(sch.Redact(written)); err != nil {
 		return ErrRead.Wrap(err, "the configuration of %s cannot be written as JSON", d.Name)
 	}
-	sum := sha256.Sum256(out.JSON)
-	out.Digest = hex.EncodeToString(sum[:])
+	out.Digest = DigestOf(out.JSON)
 	return nil
 }
 

@@ -58,6 +58,12 @@ func Load(o Options) (*Config, error) {
 	return c, nil
 }
 
+// Sources are the files beside the components' own that values come from, absolute: the file of secrets, and those that were named
+// by ${file:PATH} so far.
+func (c *Config) Sources() []string {
+	return append([]string{filepath.Join(c.home, SecretsFile)}, c.expand.files...)
+}
+
 // Orphans gives a notice for each file in repository/conf/components that belongs to none of the names.
 func (c *Config) Orphans(installed []string) []component.Cause {
 	entries, _ := os.ReadDir(filepath.Join(c.home, ComponentsFolder))

@@ -33,6 +33,7 @@ type expander struct {
 	props   map[string]string
 	secrets map[string]string
 	loaded  bool
+	files   []string // that ${file:PATH} named
 }
 
 // expand resolves every placeholder in s. The second result tells whether there was one.
@@ -152,6 +153,7 @@ func (x *expander) file(path string) (string, error) {
 	if !filepath.IsAbs(path) {
 		full = filepath.Join(x.home, path)
 	}
+	x.files = append(x.files, full)
 	f, err := os.Open(full)
 	if err != nil {
 		return "", ErrPlaceholder.Wrap(err, "${file:%s} cannot be read", path)

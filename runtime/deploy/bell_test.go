@@ -59,7 +59,7 @@ func newRealWorld(t *testing.T, times Times) *realWorld {
 // until waits for a condition, looking at it after each change.
 func (w *realWorld) until(what string, ok func() bool) {
 	w.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		w.mu.Lock()
 		changed := w.changed
@@ -70,7 +70,8 @@ func (w *realWorld) until(what string, ok func() bool) {
 		select {
 		case <-changed:
 		case <-deadline:
-			w.t.Fatalf("%s: not within 20 s: %v", what, w.service.List(""))
+			list := w.service.List("")
+			w.t.Fatalf("%s: not within two minutes: %d artifacts: %v", what, len(list), list[:min(len(list), 5)])
 		}
 	}
 }

@@ -20,8 +20,7 @@ func (s *Service) look() (again bool) {
 		folders[i] = filepath.Join(s.base, filepath.FromSlash(f))
 	}
 	added, err := s.bell.Watch(folders)
-	if polling := err != nil; polling != s.polling {
-		s.polling = polling
+	if polling := err != nil; s.polling.Swap(polling) != polling {
 		if polling {
 			s.log.Warn("some folders can't be watched, looking every few seconds", "every", s.times.Poll, "reason", err)
 		}
@@ -42,7 +41,7 @@ func (s *Service) look() (again bool) {
 			continue
 		}
 		seen, ok := s.sightings[p]
-		if !ok || seen.stamp != st {
+		if !ok || seen.stamp != st || seen.since.After(now) { // the clock went back
 			seen = sighting{stamp: st, since: now}
 			s.sightings[p] = seen
 		}
@@ -98,7 +97,7 @@ func (s *Service) lookForMissing(l listing, now time.Time) (unsure bool) {
 			continue
 		}
 		since, ok := s.missing[p]
-		if !ok {
+		if !ok || since.After(now) {
 			since = now
 			s.missing[p] = now
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -125,7 +126,8 @@ type Service struct {
 	sightings map[string]sighting
 	missing   map[string]time.Time
 	looked    bool
-	polling   bool
+
+	polling atomic.Bool
 }
 
 // pause keeps an owner that ended or hung in mid-call from being called again at once.
@@ -280,7 +282,7 @@ func (s *Service) Run(ctx context.Context) error {
 					againDue = now.Add(s.times.Quiet)
 				}
 				rescanDue = now.Add(s.times.Rescan)
-				if s.polling {
+				if s.polling.Load() {
 					rescanDue = now.Add(s.times.Poll)
 				}
 			}

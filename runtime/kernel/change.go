@@ -179,6 +179,7 @@ func (k *Kernel) planned(ctx context.Context, t target) (admin.PlannedChange, *i
 	for _, x := range k.updates.refusals() {
 		c.Notices = append(c.Notices, x)
 	}
+	c.Notices = append(c.Notices, k.configs.notices()...)
 	for _, x := range k.fixed(in) {
 		c.Notices = append(c.Notices, x+": only a new start of the server changes this")
 	}
@@ -322,14 +323,10 @@ func (k *Kernel) carryOut(ctx context.Context, changes []plan.Change, actor stri
 		switch c.Kind {
 		case plan.Start:
 			wanted[c.Component] = true
-		case plan.Update, plan.Restart:
+		case plan.Update, plan.Restart, plan.Modify:
 			if v, ok := k.reconciler.View(c.Component); ok && v.Planned != nil && v.Planned.Runs && v.State == component.Active {
 				wanted[c.Component] = true
-				if c.Kind == plan.Update {
-					errs = append(errs, k.reconciler.Update(ctx, c.Component, actor))
-				} else {
-					errs = append(errs, k.reconciler.Restart(ctx, c.Component, actor, false))
-				}
+				errs = append(errs, k.reconciler.Update(ctx, c.Component, actor))
 			}
 		}
 	}
@@ -394,6 +391,8 @@ func (k *Kernel) replanFor(ctx context.Context, actor, what string) error {
 	if err != nil {
 		outcome = err.Error()
 	}
-	k.deployments.record(actor, what, changes, outcome, k.desired())
+	if len(changes) > 0 || actor != reconcile.KernelName { // what the kernel finds unchanged is somebody's change, who records it
+		k.deployments.record(actor, what, changes, outcome, k.desired())
+	}
 	return err
 }

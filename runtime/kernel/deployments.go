@@ -79,7 +79,7 @@ func (d *deployments) record(actor, what string, changes []plan.Change, outcome 
 	defer d.mu.Unlock()
 	number := 1
 	if n := len(d.list); n > 0 {
-		if last := d.list[n-1]; sameDesired(last.Desired, desired) {
+		if last := d.list[n-1]; sameDesired(last.Desired, desired) && !slices.ContainsFunc(changes, configured) {
 			return last.Number
 		}
 		number = d.list[n-1].Number + 1
@@ -101,6 +101,9 @@ func (d *deployments) record(actor, what string, changes []plan.Change, outcome 
 	_, _ = f.Write(append(line, '\n'))
 	return number
 }
+
+// configured tells whether a change is one of a configuration, whose values the desired state does not hold.
+func configured(c plan.Change) bool { return c.Kind == plan.Modify || c.Kind == plan.Restart }
 
 func sameDesired(a, b admin.Desired) bool {
 	return a.Profile == b.Profile && slices.Equal(a.Arguments, b.Arguments) && slices.Equal(a.Disabled, b.Disabled) &&

@@ -64,7 +64,11 @@ func (e *events) reconcile(ev reconcile.Event) {
 	case ev.Level != nil:
 		e.send(admin.Event{Kind: "level", State: strconv.Itoa(ev.Level.To), Text: fmt.Sprintf("STARTLEVEL_CHANGED: %d -> %d, by %s", ev.Level.From, ev.Level.To, ev.Actor)})
 	case ev.Replaced != nil:
-		if r := ev.Replaced; r.Update() {
+		switch r := ev.Replaced; {
+		case r.Outcome == reconcile.Modified, r.Outcome == reconcile.NotTaken:
+			e.send(admin.Event{Kind: "configuration", Component: ev.Component, State: string(r.Outcome), Cause: printed(ev.Cause),
+				Text: fmt.Sprintf("%s: configuration %s", ev.Component, r.Outcome)})
+		case r.Update():
 			e.send(admin.Event{Kind: "update", Component: ev.Component, State: string(r.Outcome), Cause: printed(ev.Cause),
 				Text: fmt.Sprintf("%s: %s -> %s: %s", ev.Component, r.From, r.To, r.Outcome)})
 		}

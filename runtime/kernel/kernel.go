@@ -118,6 +118,7 @@ type Kernel struct {
 	gatewayEnd  func()
 	deployerEnd func()
 	updates     updates
+	configs     configs
 	packagesEnd func()
 	admin       *admin.Server
 	socket      *admin.Socket
@@ -263,6 +264,9 @@ func (k *Kernel) open(ctx context.Context) error {
 		return err
 	}
 	k.attach(ctx, p)
+	if p, err = k.keepGiven(ctx, p); err != nil {
+		return err
+	}
 	kernelv1.RegisterCoordinatorServer(k.services, cluster.NewServer(k.coordinator))
 	kernelv1.RegisterArtifactsServer(k.services, deploy.NewServer(k.deployer))
 	if err := k.services.Start(); err != nil {
@@ -293,6 +297,7 @@ func (k *Kernel) open(ctx context.Context) error {
 	}
 	k.runDeployer()
 	k.watchPackages()
+	k.watchConfiguration()
 	k.packages.run()
 	return nil
 }
@@ -479,6 +484,9 @@ func (k *Kernel) close() {
 	}
 	if k.packagesEnd != nil {
 		k.packagesEnd()
+	}
+	if k.configs.end != nil {
+		k.configs.end()
 	}
 	if k.succession.end != nil {
 		k.succession.end()

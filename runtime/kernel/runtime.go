@@ -35,6 +35,9 @@ func (k *Kernel) Status(context.Context) (admin.Status, error) {
 		NodeID: k.nodeID, Version: k.options.Version, Home: k.home, PortOffset: k.basis().config.Server.PortOffset.V, Components: map[string]int{}, Causes: []admin.Cause{},
 	}
 	k.standing(&s)
+	if k.deployer != nil {
+		s.DeploymentPolling = k.deployer.Polling()
+	}
 	for _, v := range k.reconciler.Views() {
 		c := k.line(v)
 		s.Components[c.State]++
@@ -71,6 +74,9 @@ func (k *Kernel) line(v reconcile.View) admin.Component {
 	}
 	if c.Cause == nil && v.State == component.Active {
 		c.Cause = printed(v.HealthCause)
+		if c.Cause == nil {
+			c.Cause = printed(k.configCause(v))
+		}
 	}
 	return c
 }

@@ -82,10 +82,11 @@ func (u *updates) refusals() []string {
 // settleOn plans what was read, with one reservation: where a component runs, a package that is damaged, can't run, or without which
 // another one would cease to run, does not take the place of the one that serves.
 func (k *Kernel) settleOn(in *inputs.Inputs) *plan.Plan {
-	p := in.Plan()
 	if k.reconciler == nil {
-		return p
+		return in.Plan()
 	}
+	k.keepConfigs(in)
+	p := in.Plan()
 	now := k.reconciler.Plan()
 	rejected := map[string]refusal{}
 	for range len(p.Components) + 1 {
@@ -101,6 +102,7 @@ func (k *Kernel) settleOn(in *inputs.Inputs) *plan.Plan {
 		}
 		rejected[name] = refusal{rejects.Version, serving.Package.Version, rejects.Cause != nil, reason}
 		in.Keep(serving.Package)
+		k.keepConfigs(in)
 		p = in.Plan()
 	}
 	k.updates.set(rejected)

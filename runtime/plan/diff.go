@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"carbonado.dev/carbonado/runtime/config"
 )
 
 // Kind is what a change of the plan does to one component.
@@ -20,8 +22,10 @@ const (
 	Remove Kind = "remove"
 	// Update: another package takes its place.
 	Update Kind = "update"
-	// Restart: the same package with another configuration.
+	// Restart: the same package with another configuration; a new process takes the place of the one that serves.
 	Restart Kind = "restart"
+	// Modify: another configuration that the process takes while it serves.
+	Modify Kind = "modify"
 	// Add: a new package.
 	Add Kind = "add"
 	// Start: it does not run and will.
@@ -31,7 +35,7 @@ const (
 )
 
 // kinds is their order.
-var kinds = []Kind{Stop, Remove, Update, Restart, Add, Start, Rebind}
+var kinds = []Kind{Stop, Remove, Update, Restart, Modify, Add, Start, Rebind}
 
 // Change is one thing that a new plan would do.
 type Change struct {
@@ -92,8 +96,13 @@ func Diff(from, to *Plan) []Change {
 			}
 			add(Update, name, version(a), version(b), "%s", why)
 		case a.Runs && b.Runs && configuration(a) != configuration(b):
+			keys := config.Changed(a.Config, b.Config)
+			if b.Package.Descriptor.InPlace(keys) {
+				add(Modify, name, "", "", "its configuration is another one: %s", strings.Join(keys, ", "))
+				break
+			}
 			replaced[name] = version(b)
-			add(Restart, name, "", "", "its configuration is another one")
+			add(Restart, name, "", "", "its configuration is another one: %s", strings.Join(keys, ", "))
 		}
 	}
 	for _, name := range names(from, to) {

@@ -58,3 +58,20 @@ func TestCase57ADiffSaysWhatWouldBeDoneAndInWhichOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestAConfigurationIsModifiedOrReplaced: by what component.yaml says of the keys that changed.
+func TestAConfigurationIsModifiedOrReplaced(t *testing.T) {
+	for _, c := range []struct{ next, want string }{
+		{`{"maxBody":2,"inFlight":1}`, "modify HTTPReceiver: its configuration is another one: maxBody"},
+		{`{"maxBody":1,"inFlight":2}`, "restart HTTPReceiver: its configuration is another one: inFlight"},
+		{`{"maxBody":2,"inFlight":2}`, "restart HTTPReceiver: its configuration is another one: inFlight, maxBody"},
+	} {
+		a, b := planOf(t), planOf(t)
+		a.Find("HTTPReceiver").Config = config.Given("HTTPReceiver", []byte(`{"maxBody":1,"inFlight":1}`))
+		b.Find("HTTPReceiver").Config = config.Given("HTTPReceiver", []byte(c.next))
+		b.Find("HTTPReceiver").Package.Descriptor.Modified = []string{"maxBody"}
+		if d := plan.Diff(a, b); len(d) == 0 || d[0].String() != c.want {
+			t.Errorf("%v, want %s", d, c.want)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/config"
 	"carbonado.dev/carbonado/runtime/registry"
 	"carbonado.dev/carbonado/runtime/supervisor"
 	"carbonado.dev/sdk/cause"
@@ -245,8 +246,12 @@ func (u *unit) goOn(ctx context.Context, f Found) error {
 	planned := u.plannedNow()
 	u.body = body{planned: planned, process: f.Process, address: f.Answer.ServiceAddress, abilities: f.Answer.Abilities}
 	u.body.wiring = u.r.rewire(u, f.Process, planned, u.r.heldLinks(f))
+	running := planned
+	if given := f.Answer.ConfigJson; len(given) > 0 && planned.Config != nil && config.DigestOf(given) != configDigest(planned) {
+		running = withConfig(planned, config.Given(u.name, given)) // it changed while no kernel ran
+	}
 	u.mu.Lock()
-	u.pid, u.live, u.links, u.gen, u.running = f.Process.PID(), f.Process, u.body.wiring, f.Process.Generation(), planned
+	u.pid, u.live, u.links, u.gen, u.running = f.Process.PID(), f.Process, u.body.wiring, f.Process.Generation(), running
 	u.mu.Unlock()
 	if err := u.wiring.ready(ctx); err != nil {
 		return err

@@ -69,6 +69,7 @@ type world struct {
 	failStart map[string]error
 	starts    map[string]func(*sdk.C) error // more to do when a component starts
 	refs      map[string]map[string]*component.Override
+	confs     map[string]string // JSON by component
 	gens      map[string]uint64
 	live      int
 	replaced  []Replacement
@@ -86,7 +87,7 @@ func newWorld(t *testing.T, descriptors ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, disabled: map[string]bool{}, procs: map[string]*simulated{}, contexts: map[string]*sdk.C{}, moves: map[string][]component.Transition{}, failStart: map[string]error{}, starts: map[string]func(*sdk.C) error{}, refs: map[string]map[string]*component.Override{}, gens: map[string]uint64{}}
+	w := &world{t: t, dir: dir, disabled: map[string]bool{}, procs: map[string]*simulated{}, contexts: map[string]*sdk.C{}, moves: map[string][]component.Transition{}, failStart: map[string]error{}, starts: map[string]func(*sdk.C) error{}, refs: map[string]map[string]*component.Override{}, confs: map[string]string{}, gens: map[string]uint64{}}
 	w.packages = newWorldPackages(t, descriptors...)
 	w.r = New(Config{Host: w, Kernel: noKernel{}, Registry: registry.New(), Log: hclog.NewNullLogger(), Random: func() float64 { return 0 }, Notify: w.notify})
 	w.apply()
@@ -125,7 +126,9 @@ func (w *world) apply() {
 	}, Config: func(name string) *config.Component {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return &config.Component{Name: name, References: w.refs[name]}
+		c := config.Given(name, []byte(w.confs[name]))
+		c.References = w.refs[name]
+		return c
 	}}))
 }
 
@@ -210,7 +213,7 @@ func sdkDescriptor(d *component.Descriptor) *sdk.Descriptor {
 }
 
 func (w *world) Configuration(c *plan.Component, p Process) (*controlv1.ConfigureRequest, error) {
-	return &controlv1.ConfigureRequest{Name: c.Name, Version: c.Package.Version, Generation: p.Generation(), RunFolder: p.RunFolder()}, nil
+	return &controlv1.ConfigureRequest{Name: c.Name, Version: c.Package.Version, Generation: p.Generation(), RunFolder: p.RunFolder(), ConfigJson: c.Config.JSON}, nil
 }
 
 // simulated is one process.

@@ -83,13 +83,16 @@ func startBound(ctx context.Context, c *plan.Component) (context.Context, contex
 
 // bringUp is the order of SEAMS.md section 3: launch, Configure, references, Prepare, Acquire, services.
 func (u *unit) bringUp(ctx context.Context, planned *plan.Component) error {
+	u.mu.Lock()
+	u.running = planned // what does not even launch was tried too
+	u.mu.Unlock()
 	p, err := u.r.Host.Launch(ctx, planned, u.generation())
 	if err != nil {
 		return err
 	}
 	u.body = body{planned: planned, process: p}
 	u.mu.Lock()
-	u.pid, u.live, u.running = p.PID(), p, planned
+	u.pid, u.live = p.PID(), p
 	u.mu.Unlock()
 	if err := u.prepare(ctx, &u.body, func(w *wiring) {
 		u.mu.Lock()

@@ -77,6 +77,7 @@ func (w *world) call(name string) error {
 func TestCase16HigherRankingThenTheOlder(t *testing.T) {
 	w := newWorld(t, asks("Asker", "cardinality: 1..1"), ranked("Low", 1, "a"), ranked("High", 5, "b"))
 	w.boundTo("Asker", "High")
+	w.until("Low", component.Active)
 	w.more(ranked("AlsoHigh", 5, "c"))
 	w.until("AlsoHigh", component.Active)
 	if found := w.r.Registry.Find(registry.Query{Service: service}); len(found) != 3 || found[0].Provider != "High" || found[1].Provider != "AlsoHigh" || found[2].Provider != "Low" {

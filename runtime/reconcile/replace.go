@@ -2,9 +2,11 @@ package reconcile
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/config"
 	"carbonado.dev/carbonado/runtime/plan"
 	"carbonado.dev/sdk/cause"
 	"google.golang.org/grpc/codes"
@@ -81,6 +83,8 @@ func (r *Reconciler) replaceAndWait(ctx context.Context, name string, o order) e
 	return r.ask(ctx, name, func(u *unit) { u.request(o) }, func(v View) (bool, error) {
 		last := v.Replacements.Last
 		switch {
+		case v.Replacements.Count > before.Replacements.Count && last.Outcome == NotTaken:
+			return true, asError(last.Cause)
 		case v.Replacements.Count > before.Replacements.Count && last.Outcome == RolledBack:
 			return true, ErrRolledBack.Wrap(asError(last.Cause), "%s %s was not replaced by %s", name, last.From, last.To)
 		case v.State == component.Active && (v.Generation > before.Generation || o.kind == orderUpdate && v.Settled && u.current()):
@@ -106,14 +110,17 @@ func (u *unit) outdated(o order) (reason, actor string) {
 	if actor == "" {
 		actor = "kernel"
 	}
+	if same(u.running, u.planned) {
+		return "its configuration changed (" + strings.Join(config.Changed(u.running.Config, u.planned.Config), ", ") + ")", actor
+	}
 	return "update to " + u.planned.Package.Version, actor
 }
 
-// current tells whether the serving process is of the package that is planned.
+// current tells whether the serving process is of the package and has the configuration that are planned.
 func (u *unit) current() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.planned == nil || u.running == nil || same(u.running, u.planned)
+	return u.planned == nil || u.running == nil || same(u.running, u.planned) && sameConfig(u.running, u.planned)
 }
 
 func same(a, b *plan.Component) bool {
@@ -136,17 +143,17 @@ func (u *unit) keep(c *plan.Component) *plan.Component {
 func (u *unit) retry(c *plan.Component) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.history.failed, u.history.fallback = "", nil
+	u.history.failed, u.history.fallback, u.unfit = "", nil, nil
 	if c != nil && c.Installed {
 		u.planned = c
 	}
 }
 
-// renewed tells whether a unit that failed has another package now.
+// renewed tells whether a unit that failed has another package or configuration now.
 func (u *unit) renewed() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.planned != nil && u.planned.Runs && u.running != nil && !same(u.running, u.planned)
+	return u.planned != nil && u.planned.Runs && u.running != nil && !(same(u.running, u.planned) && sameConfig(u.running, u.planned))
 }
 
 // note keeps what became of a replacement; the function that it gives tells it. Called under mu.

@@ -2,15 +2,19 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/config"
 	"carbonado.dev/carbonado/runtime/supervisor"
 	"carbonado.dev/sdk/cause"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -268,6 +272,10 @@ func (s *succession) abandon(ctx context.Context, err error) {
 	if s.result.Update() {
 		u.history.failed, u.history.fallback = s.result.Digest, u.running
 		u.planned = u.keep(u.planned)
+	} else if !sameConfig(u.running, s.body.planned) && !errors.Is(err, context.Canceled) && status.Code(err) != codes.Canceled {
+		why := component.CauseOf(ErrNotTaken.New("%s could not take over with its new configuration (%s)", u.name, strings.Join(config.Changed(u.running.Config, s.body.planned.Config), ", ")))
+		chained := why.Because(*reason)
+		u.reject(configDigest(s.body.planned), u.running.Config, &chained)
 	}
 	u.mu.Unlock()
 	u.restore(ctx)

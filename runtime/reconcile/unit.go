@@ -69,6 +69,7 @@ type unit struct {
 	busy        bool // a step is under way
 	dirty       bool // a kick came that no step has seen
 	live        Process
+	unfit       *unfit  // a configuration that it did not take; nil if none
 	next        Process // the one that is to replace live, or that was replaced and ends
 	history     Replacements
 	// exchanging: live has let go or is about to, and another is to take over.
@@ -95,7 +96,7 @@ func (u *unit) setPlanned(c *plan.Component) {
 	if c != nil {
 		u.was = c
 	}
-	u.planned = u.keep(c)
+	u.planned = u.keepConfig(u.keep(c))
 	if c == nil {
 		u.held = false // the operator's word was about the package that is gone
 	}
@@ -270,7 +271,7 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 		case u.renewed():
 			u.restarts.Reset()
 			u.setCause(nil)
-			u.move(component.Resolved, "its package has a new digest", "kernel", nil)
+			u.move(component.Resolved, "its package or its configuration is another one", "kernel", nil)
 			return true, 0
 		}
 	}
@@ -304,6 +305,9 @@ func (u *unit) active(ctx context.Context, o order, want bool, why *component.Ca
 	}
 	if u.restarts.Spent() {
 		u.restarts.Reset()
+	}
+	if u.modify(ctx, o) {
+		return true, 0
 	}
 	if reason, actor := u.outdated(o); reason != "" {
 		u.replace(ctx, reason, actor)

@@ -22,9 +22,11 @@ type View struct {
 	Health      component.Health
 	HealthCause *component.Cause
 	// Cause is why the unit is not ACTIVE; nil if it is.
-	Cause      *component.Cause
-	Pid        int
-	Generation uint64
+	Cause *component.Cause
+	// ConfigCause is why the configuration that stands in the file is not the one in force; nil if it is.
+	ConfigCause *component.Cause
+	Pid         int
+	Generation  uint64
 	// Restarts counts unasked ends of this kernel run.
 	Restarts int
 	Last     component.Result
@@ -80,6 +82,9 @@ func (u *unit) view() View {
 	}
 	if u.planned != nil {
 		v.Package = u.planned.Package
+	}
+	if u.unfit != nil {
+		v.ConfigCause = u.unfit.cause
 	}
 	if u.live != nil && u.running != nil {
 		v.Package = u.running.Package

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/reconcile"
 	"carbonado.dev/carbonado/runtime/registry"
 )
 
@@ -123,6 +124,20 @@ func (w *World) CheckSettled(held map[string]bool) error {
 		}
 		if v.State == component.Active {
 			p := w.Process(v.Name)
+			w.mu.Lock()
+			wanted := string(configOf(v.Name, w.configs[v.Name]).JSON)
+			w.mu.Unlock()
+			p.mu.Lock()
+			has := p.config
+			p.mu.Unlock()
+			switch {
+			case has != string(v.Planned.Config.JSON):
+				report("%s has the configuration %s, and its unit says %s", v.Name, has, v.Planned.Config.JSON)
+			case bad([]byte(has)):
+				report("%s has a configuration that it refuses: %s", v.Name, has)
+			case has != wanted && v.ConfigCause == nil && (v.Replacements.Last == nil || v.Replacements.Last.Outcome != reconcile.RolledBack):
+				report("%s has the configuration %s, the plan gives %s", v.Name, has, wanted)
+			}
 			for _, q := range v.Planned.Package.Descriptor.Requires {
 				p.mu.Lock()
 				have := len(p.bound[q.Name])

@@ -157,6 +157,9 @@ func through[Q, R any](ctx context.Context, c client, q Q, call func(context.Con
 func (c client) Configure(ctx context.Context, q *controlv1.ConfigureRequest, _ ...grpc.CallOption) (*controlv1.ConfigureResponse, error) {
 	return through(ctx, c, q, c.h.Configure)
 }
+func (c client) Modified(ctx context.Context, q *controlv1.ModifiedRequest, _ ...grpc.CallOption) (*controlv1.ModifiedResponse, error) {
+	return through(ctx, c, q, c.h.Modified)
+}
 func (c client) Prepare(ctx context.Context, q *controlv1.PrepareRequest, _ ...grpc.CallOption) (*controlv1.PrepareResponse, error) {
 	return through(ctx, c, q, c.h.Prepare)
 }

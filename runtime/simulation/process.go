@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -52,6 +53,7 @@ type Process struct {
 	suspended map[string]map[uint64]bool
 	admitted  map[string]*controlv1.AdmitRequest // by token
 	artifacts map[string]string                  // path to content
+	config    string                             // in force
 }
 
 // PID implements reconcile.Process, as the following methods do.
@@ -151,13 +153,39 @@ func (p *Process) call(ctx context.Context, phase string) error {
 }
 
 // Configure implements controlv1.ComponentClient, as the following methods do.
-func (p *Process) Configure(ctx context.Context, _ *controlv1.ConfigureRequest, _ ...grpc.CallOption) (*controlv1.ConfigureResponse, error) {
+func (p *Process) Configure(ctx context.Context, r *controlv1.ConfigureRequest, _ ...grpc.CallOption) (*controlv1.ConfigureResponse, error) {
+	p.mu.Lock()
+	p.config = string(r.ConfigJson)
+	p.mu.Unlock()
 	resp := &controlv1.ConfigureResponse{ServiceAddress: "unix://" + p.RunFolder() + "/svc.sock"}
 	if p.pid%3 > 0 { // every third is built with an older SDK
-		resp.Abilities = []string{"replay", "reacquire"}
+		resp.Abilities = []string{"replay", "reacquire", "modified"}
+	}
+	if bad(r.ConfigJson) {
+		return nil, status.Error(codes.InvalidArgument, "a configuration that it does not like")
 	}
 	return resp, p.call(ctx, "configure")
 }
+
+// Modified takes another configuration. One that begins with "bad" is refused; every fourth process has no use for any.
+func (p *Process) Modified(ctx context.Context, r *controlv1.ModifiedRequest, _ ...grpc.CallOption) (*controlv1.ModifiedResponse, error) {
+	if err := p.call(ctx, "modified"); err != nil {
+		return nil, err
+	}
+	if p.pid%4 == 0 {
+		return nil, status.Error(codes.Unimplemented, "nothing takes it")
+	}
+	if bad(r.ConfigJson) {
+		return nil, status.Error(codes.InvalidArgument, "a configuration that it does not like")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.config = string(r.ConfigJson)
+	return &controlv1.ModifiedResponse{}, nil
+}
+
+// bad tells whether a configuration is one that processes refuse.
+func bad(text []byte) bool { return bytes.Contains(text, []byte(`"bad`)) }
 
 // Prepare is simulated.
 func (p *Process) Prepare(ctx context.Context, _ *controlv1.PrepareRequest, _ ...grpc.CallOption) (*controlv1.PrepareResponse, error) {

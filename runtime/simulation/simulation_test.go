@@ -45,11 +45,11 @@ type op struct {
 func (o op) String() string { return fmt.Sprintf("%s(%d,%d)", o.Kind, o.Who, o.N) }
 
 var kinds = []string{
-	"crash", "crash", "crash twice", "crash all", "stop", "start", "restart", "restart hard", "update", "update", "disable", "enable", "uninstall", "install",
+	"crash", "crash", "crash twice", "crash all", "stop", "start", "restart", "restart hard", "update", "update", "configure", "configure", "disable", "enable", "uninstall", "install",
 	"fail", "hang", "exit", "slow", "health", "kernel", "wait", "wait",
 }
 
-var phases = []string{"launch", "configure", "prepare", "acquire", "drain", "release"}
+var phases = []string{"launch", "configure", "prepare", "acquire", "drain", "release", "modified"}
 
 // history is a whole case, drawn before the simulation begins.
 type history struct {
@@ -69,7 +69,10 @@ func drawHistory(t *rapid.T) history {
 	var h history
 	n := rapid.IntRange(2, 6).Draw(t, "components")
 	for i := range n {
-		d := fmt.Sprintf("name: C%d\nversion: 1.0.0\nsummary: s\nexecutable: bin/x\nprovides: [{service: test.v1.S%d, version: 1.0.0}, {service: test.v1.Any, version: 1.0.0}]\nrestart: {budget: 4, per: 10m}\n", i, i)
+		d := fmt.Sprintf("name: C%d\nversion: 1.0.0\nsummary: s\nexecutable: bin/x\nprovides: [{service: test.v1.S%d, version: 1.0.0}, {service: test.v1.Any, version: 1.0.0}]\nrestart: {budget: 4, per: 10m}\nconfig: {properties: {value: {type: string}}}\n", i, i)
+		if rapid.Bool().Draw(t, "modified") {
+			d += "modified: [value]\n"
+		}
 		var refs []string
 		for j := range n {
 			if i == j {
@@ -164,6 +167,13 @@ func (h history) run() error {
 		case "kernel":
 			held = w.ReplaceKernel()
 			w.Apply()
+		case "configure":
+			value := fmt.Sprint(o.N)
+			if o.N == 4 {
+				value = "bad"
+			}
+			w.Configure(name, value)
+			w.Apply()
 		case "disable", "enable":
 			w.Enable(name, o.Kind == "enable")
 			w.Apply()
@@ -179,7 +189,7 @@ func (h history) run() error {
 			delete(gone, name)
 			w.Apply()
 		case "fail", "hang", "exit":
-			w.SetFault(name, Fault{Phase: phases[o.N], Hang: o.Kind == "hang", Exit: o.Kind == "exit", Times: 1 + o.N%3})
+			w.SetFault(name, Fault{Phase: phases[(o.N+o.Who)%len(phases)], Hang: o.Kind == "hang", Exit: o.Kind == "exit", Times: 1 + o.N%3})
 		case "slow":
 			w.SetSlow(name, time.Duration(o.N)*time.Second)
 		case "health":

@@ -20,7 +20,7 @@ func (p *Process) TakeOver(context.Context, *controlv1.TakeOverRequest, ...grpc.
 	resp := &controlv1.TakeOverResponse{
 		Phase: controlv1.TakeOverResponse_PHASE_PREPARED, Name: p.name, Generation: p.generation, ServiceAddress: "unix://" + p.RunFolder() + "/svc.sock",
 	}
-	resp.Busy = p.stuck
+	resp.Busy, resp.ConfigJson = p.stuck, []byte(p.config)
 	if p.acquired {
 		resp.Phase = controlv1.TakeOverResponse_PHASE_ACQUIRED
 	}

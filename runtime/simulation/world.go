@@ -13,6 +13,7 @@ import (
 
 	"carbonado.dev/carbonado/runtime/catalog"
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/config"
 	"carbonado.dev/carbonado/runtime/plan"
 	"carbonado.dev/carbonado/runtime/profile"
 	"carbonado.dev/carbonado/runtime/reconcile"
@@ -33,6 +34,7 @@ type World struct {
 	disabled  map[string]bool
 	faults    map[string]Fault
 	slow      map[string]time.Duration
+	configs   map[string]string // by component; none is "0"
 	gens      map[string]uint64
 	processes map[*Process]bool   // the live ones
 	holders   map[string]*Process // who holds a component's exclusive resource
@@ -45,7 +47,7 @@ type World struct {
 func New() *World {
 	w := &World{
 		packages: map[string]*catalog.Package{}, disabled: map[string]bool{}, faults: map[string]Fault{}, slow: map[string]time.Duration{},
-		gens: map[string]uint64{}, processes: map[*Process]bool{}, holders: map[string]*Process{}, moves: map[string][]component.Transition{},
+		configs: map[string]string{}, gens: map[string]uint64{}, processes: map[*Process]bool{}, holders: map[string]*Process{}, moves: map[string][]component.Transition{},
 	}
 	w.newKernel()
 	return w
@@ -85,6 +87,11 @@ func (w *World) Apply() {
 	in := plan.Input{Profile: "default", Decide: func(name string) profile.Decision {
 		return profile.Decision{Enabled: !w.disabled[name], Rule: "the simulation"}
 	}}
+	configs := map[string]*config.Component{}
+	for name := range w.packages {
+		configs[name] = configOf(name, w.configs[name])
+	}
+	in.Config = func(name string) *config.Component { return configs[name] }
 	for _, p := range w.packages {
 		in.Packages = append(in.Packages, p)
 	}
@@ -92,6 +99,21 @@ func (w *World) Apply() {
 	p := plan.Build(in)
 	w.mu.Unlock()
 	w.Reconciler.Apply(p)
+}
+
+// Configure gives a component another value of its one key; the next Apply makes it so. Values that begin with "bad" are refused by the
+// processes.
+func (w *World) Configure(name, value string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.configs[name] = value
+}
+
+func configOf(name, value string) *config.Component {
+	if value == "" {
+		value = "0"
+	}
+	return config.Given(name, fmt.Appendf(nil, `{"value":%q}`, value))
 }
 
 // SetFault makes the next processes of a component misbehave; SetSlow makes their Prepare and Acquire take a while.
@@ -156,7 +178,7 @@ func (w *World) launch(c *plan.Component, generation uint64) (*Process, error) {
 
 // Configuration implements reconcile.Host.
 func (w *World) Configuration(c *plan.Component, p reconcile.Process) (*controlv1.ConfigureRequest, error) {
-	return &controlv1.ConfigureRequest{Name: c.Name, Version: c.Package.Version, Generation: p.Generation()}, nil
+	return &controlv1.ConfigureRequest{Name: c.Name, Version: c.Package.Version, Generation: p.Generation(), ConfigJson: c.Config.JSON}, nil
 }
 
 // Admit implements reconcile.KernelServices; the kernel of a simulation provides nothing.

@@ -82,6 +82,8 @@ type C struct {
 	// cancel ends ctx.
 	cancel    context.CancelFunc
 	telemetry *telemetry.Registry
+	// conf is the configuration that Modified brought; nil: that of cfg.
+	conf atomic.Pointer[[]byte]
 
 	// mu guards the fields below.
 	mu        sync.Mutex
@@ -183,6 +185,9 @@ func (c *C) Config(into any) error {
 }
 
 func (c *C) configJSON() []byte {
+	if newer := c.conf.Load(); newer != nil {
+		return *newer
+	}
 	if len(c.cfg.ConfigJson) == 0 {
 		return []byte("{}")
 	}

@@ -116,7 +116,7 @@ func (s *Control) step(name string, from, to phase, f func() error) (err error) 
 }
 
 // abilities of this SDK beyond the control protocol's major version.
-var abilities = []string{"replay", "reacquire", "handover", "takeover"}
+var abilities = []string{"replay", "reacquire", "handover", "takeover", "modified"}
 
 // Configure implements controlv1.ComponentServer.
 func (s *Control) Configure(_ context.Context, req *controlv1.ConfigureRequest) (*controlv1.ConfigureResponse, error) {

@@ -45,6 +45,7 @@ func (s *Control) TakeOver(ctx context.Context, _ *controlv1.TakeOverRequest) (*
 	}
 	resp.Name, resp.Version, resp.Generation = s.c.Name(), s.c.Version(), s.c.Generation()
 	resp.ServiceAddress, resp.Abilities, resp.Admissions = svc.Address(), abilities, svc.Admissions()
+	resp.ConfigJson = s.c.configJSON()
 	s.c.mu.Lock()
 	refs := make([]*Refs, 0, len(s.c.refs))
 	for _, name := range slices.Sorted(maps.Keys(s.c.refs)) {

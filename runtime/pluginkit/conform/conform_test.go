@@ -25,6 +25,8 @@ ports: [{name: thrift, port: 7611}]
 requires: [{name: other, service: acme.other.v1.Other, cardinality: 1..1}]
 shares: [{name: files, mode: rw}]
 privileges: [tls.server]
+config: {properties: {mood: {type: string}}}
+modified: [mood]
 `
 
 // lay makes the package of the component with a fault.
@@ -77,6 +79,7 @@ func TestFaultsAreFound(t *testing.T) {
 		{"unimplemented", "service.contract", "StreamAdmin/List is not implemented"},
 		{"revoke", "service.revoke", "revoked token is answered"},
 		{"small", "control.big", "12 MiB"},
+		{"modified", "modified", "nothing takes a configuration"},
 		{"drain", "drain", "still published"},
 		{"stays", "stop", "still runs"},
 		{"log", "log", "no line"},

@@ -260,6 +260,7 @@ func (s *suite) life(ctx context.Context) {
 		return "a call of 12 MiB passes", nil
 	})
 	s.check("bind.again", func() (string, error) { return s.rebind(ctx, p) })
+	s.check("modified", func() (string, error) { return s.modified(ctx, p) })
 	s.wayDown(ctx, p, w)
 	s.check("log", func() (string, error) { return logLines(p) })
 }

@@ -76,6 +76,9 @@ func main() {
 	desc := &component.Descriptor{Name: "Broken", Version: "1.0.0", Provides: []component.Provided{{Service: analyticsv1.StreamAdmin_ServiceDesc.ServiceName, Version: "1.0.0"}}}
 	impl := &broken{Control: component.NewControl(component.Spec{Start: func(c *component.C) error {
 		analyticsv1.RegisterStreamAdminServer(c, admin{})
+		if fault != "modified" {
+			c.Manage(taker{})
+		}
 		return nil
 	}}, desc, component.Host{Log: logger, Exit: func() {
 		if fault != "stays" {
@@ -112,6 +115,11 @@ func lifeline() *layout.Lifeline {
 	}
 	return line
 }
+
+// taker takes every configuration.
+type taker struct{}
+
+func (taker) Modified(context.Context) error { return nil }
 
 // broken is a Control with a fault.
 type broken struct {

@@ -145,7 +145,7 @@ func (x TakeOverResponse_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TakeOverResponse_Phase.Descriptor instead.
 func (TakeOverResponse_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{28, 0}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{30, 0}
 }
 
 type DeployResponse_State int32
@@ -198,7 +198,7 @@ func (x DeployResponse_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DeployResponse_State.Descriptor instead.
 func (DeployResponse_State) EnumDescriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{37, 0}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{39, 0}
 }
 
 type ConfigureRequest struct {
@@ -530,7 +530,7 @@ type ConfigureResponse struct {
 	// Address of the component's service socket, for example "unix:///…/svc.sock".
 	ServiceAddress string `protobuf:"bytes,1,opt,name=service_address,json=serviceAddress,proto3" json:"service_address,omitempty"`
 	// What the component's SDK can do beyond the first version of this contract: "replay" (links), "reacquire" (Acquire after
-	// Release), "handover" (connections). One that lacks an ability is served without it.
+	// Release), "handover" (connections), "modified" (another configuration while it serves). One that lacks an ability is served without it.
 	Abilities     []string `protobuf:"bytes,2,rep,name=abilities,proto3" json:"abilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1446,6 +1446,87 @@ func (*GateResponse) Descriptor() ([]byte, []int) {
 	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
+type ModifiedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The whole new configuration, as ConfigureRequest.config_json.
+	ConfigJson    []byte `protobuf:"bytes,90,opt,name=config_json,json=configJson,proto3" json:"config_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModifiedRequest) Reset() {
+	*x = ModifiedRequest{}
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModifiedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModifiedRequest) ProtoMessage() {}
+
+func (x *ModifiedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModifiedRequest.ProtoReflect.Descriptor instead.
+func (*ModifiedRequest) Descriptor() ([]byte, []int) {
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ModifiedRequest) GetConfigJson() []byte {
+	if x != nil {
+		return x.ConfigJson
+	}
+	return nil
+}
+
+type ModifiedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModifiedResponse) Reset() {
+	*x = ModifiedResponse{}
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModifiedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModifiedResponse) ProtoMessage() {}
+
+func (x *ModifiedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModifiedResponse.ProtoReflect.Descriptor instead.
+func (*ModifiedResponse) Descriptor() ([]byte, []int) {
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{23}
+}
+
 type AdmitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token []byte                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
@@ -1460,7 +1541,7 @@ type AdmitRequest struct {
 
 func (x *AdmitRequest) Reset() {
 	*x = AdmitRequest{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[22]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1553,7 @@ func (x *AdmitRequest) String() string {
 func (*AdmitRequest) ProtoMessage() {}
 
 func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[22]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1566,7 @@ func (x *AdmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitRequest.ProtoReflect.Descriptor instead.
 func (*AdmitRequest) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AdmitRequest) GetToken() []byte {
@@ -1531,7 +1612,7 @@ type AdmitResponse struct {
 
 func (x *AdmitResponse) Reset() {
 	*x = AdmitResponse{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[23]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1624,7 @@ func (x *AdmitResponse) String() string {
 func (*AdmitResponse) ProtoMessage() {}
 
 func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[23]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1637,7 @@ func (x *AdmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmitResponse.ProtoReflect.Descriptor instead.
 func (*AdmitResponse) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 type RevokeRequest struct {
@@ -1568,7 +1649,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[24]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1661,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[24]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1674,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RevokeRequest) GetToken() []byte {
@@ -1611,7 +1692,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[25]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1704,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[25]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1717,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 type WatchRequest struct {
@@ -1647,7 +1728,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[26]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1740,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[26]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1753,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 type TakeOverRequest struct {
@@ -1685,7 +1766,7 @@ type TakeOverRequest struct {
 
 func (x *TakeOverRequest) Reset() {
 	*x = TakeOverRequest{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[27]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1778,7 @@ func (x *TakeOverRequest) String() string {
 func (*TakeOverRequest) ProtoMessage() {}
 
 func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[27]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1791,7 @@ func (x *TakeOverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverRequest.ProtoReflect.Descriptor instead.
 func (*TakeOverRequest) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TakeOverRequest) GetProductVersion() string {
@@ -1733,15 +1814,17 @@ type TakeOverResponse struct {
 	// Every provider that it holds, as the last Bind has said.
 	Bindings []*HeldBinding `protobuf:"bytes,7,rep,name=bindings,proto3" json:"bindings,omitempty"`
 	// Everybody who is let in on its service socket.
-	Admissions    []*AdmitRequest `protobuf:"bytes,8,rep,name=admissions,proto3" json:"admissions,omitempty"`
-	Abilities     []string        `protobuf:"bytes,9,rep,name=abilities,proto3" json:"abilities,omitempty"`
+	Admissions []*AdmitRequest `protobuf:"bytes,8,rep,name=admissions,proto3" json:"admissions,omitempty"`
+	Abilities  []string        `protobuf:"bytes,9,rep,name=abilities,proto3" json:"abilities,omitempty"`
+	// The configuration that is in force, as Configure or the last Modified brought it; empty: the component's SDK does not tell.
+	ConfigJson    []byte `protobuf:"bytes,90,opt,name=config_json,json=configJson,proto3" json:"config_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TakeOverResponse) Reset() {
 	*x = TakeOverResponse{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[28]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1836,7 @@ func (x *TakeOverResponse) String() string {
 func (*TakeOverResponse) ProtoMessage() {}
 
 func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[28]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1849,7 @@ func (x *TakeOverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeOverResponse.ProtoReflect.Descriptor instead.
 func (*TakeOverResponse) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TakeOverResponse) GetPhase() TakeOverResponse_Phase {
@@ -1832,6 +1915,13 @@ func (x *TakeOverResponse) GetAbilities() []string {
 	return nil
 }
 
+func (x *TakeOverResponse) GetConfigJson() []byte {
+	if x != nil {
+		return x.ConfigJson
+	}
+	return nil
+}
+
 type HeldBinding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Bind  *BindRequest           `protobuf:"bytes,1,opt,name=bind,proto3" json:"bind,omitempty"`
@@ -1843,7 +1933,7 @@ type HeldBinding struct {
 
 func (x *HeldBinding) Reset() {
 	*x = HeldBinding{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[29]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1855,7 +1945,7 @@ func (x *HeldBinding) String() string {
 func (*HeldBinding) ProtoMessage() {}
 
 func (x *HeldBinding) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[29]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1868,7 +1958,7 @@ func (x *HeldBinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldBinding.ProtoReflect.Descriptor instead.
 func (*HeldBinding) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *HeldBinding) GetBind() *BindRequest {
@@ -1900,7 +1990,7 @@ type ComponentEvent struct {
 
 func (x *ComponentEvent) Reset() {
 	*x = ComponentEvent{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[30]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +2002,7 @@ func (x *ComponentEvent) String() string {
 func (*ComponentEvent) ProtoMessage() {}
 
 func (x *ComponentEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[30]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +2015,7 @@ func (x *ComponentEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ComponentEvent.ProtoReflect.Descriptor instead.
 func (*ComponentEvent) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ComponentEvent) GetEvent() isComponentEvent_Event {
@@ -2016,7 +2106,7 @@ type ServicePublished struct {
 
 func (x *ServicePublished) Reset() {
 	*x = ServicePublished{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[31]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2028,7 +2118,7 @@ func (x *ServicePublished) String() string {
 func (*ServicePublished) ProtoMessage() {}
 
 func (x *ServicePublished) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[31]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2041,7 +2131,7 @@ func (x *ServicePublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServicePublished.ProtoReflect.Descriptor instead.
 func (*ServicePublished) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ServicePublished) GetLocalId() uint64 {
@@ -2095,7 +2185,7 @@ type ServiceWithdrawn struct {
 
 func (x *ServiceWithdrawn) Reset() {
 	*x = ServiceWithdrawn{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[32]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2107,7 +2197,7 @@ func (x *ServiceWithdrawn) String() string {
 func (*ServiceWithdrawn) ProtoMessage() {}
 
 func (x *ServiceWithdrawn) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[32]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2120,7 +2210,7 @@ func (x *ServiceWithdrawn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceWithdrawn.ProtoReflect.Descriptor instead.
 func (*ServiceWithdrawn) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ServiceWithdrawn) GetLocalId() uint64 {
@@ -2138,7 +2228,7 @@ type Synced struct {
 
 func (x *Synced) Reset() {
 	*x = Synced{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[33]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2240,7 @@ func (x *Synced) String() string {
 func (*Synced) ProtoMessage() {}
 
 func (x *Synced) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[33]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2253,7 @@ func (x *Synced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synced.ProtoReflect.Descriptor instead.
 func (*Synced) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 type HealthChanged struct {
@@ -2176,7 +2266,7 @@ type HealthChanged struct {
 
 func (x *HealthChanged) Reset() {
 	*x = HealthChanged{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[34]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2278,7 @@ func (x *HealthChanged) String() string {
 func (*HealthChanged) ProtoMessage() {}
 
 func (x *HealthChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[34]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2291,7 @@ func (x *HealthChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthChanged.ProtoReflect.Descriptor instead.
 func (*HealthChanged) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *HealthChanged) GetHealth() Health {
@@ -2236,7 +2326,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[35]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2338,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[35]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2351,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Artifact) GetPath() string {
@@ -2317,7 +2407,7 @@ type DeployRequest struct {
 
 func (x *DeployRequest) Reset() {
 	*x = DeployRequest{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[36]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2329,7 +2419,7 @@ func (x *DeployRequest) String() string {
 func (*DeployRequest) ProtoMessage() {}
 
 func (x *DeployRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[36]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2342,7 +2432,7 @@ func (x *DeployRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployRequest.ProtoReflect.Descriptor instead.
 func (*DeployRequest) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DeployRequest) GetArtifact() *Artifact {
@@ -2374,7 +2464,7 @@ type DeployResponse struct {
 
 func (x *DeployResponse) Reset() {
 	*x = DeployResponse{}
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[37]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +2476,7 @@ func (x *DeployResponse) String() string {
 func (*DeployResponse) ProtoMessage() {}
 
 func (x *DeployResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_control_v1_control_proto_msgTypes[37]
+	mi := &file_carbonado_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +2489,7 @@ func (x *DeployResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployResponse.ProtoReflect.Descriptor instead.
 func (*DeployResponse) Descriptor() ([]byte, []int) {
-	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_carbonado_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeployResponse) GetState() DeployResponse_State {
@@ -2538,7 +2628,11 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\x0eUnbindResponse\"!\n" +
 	"\vGateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x0e\n" +
-	"\fGateResponse\"\xa0\x01\n" +
+	"\fGateResponse\"2\n" +
+	"\x0fModifiedRequest\x12\x1f\n" +
+	"\vconfig_json\x18Z \x01(\fR\n" +
+	"configJson\"\x12\n" +
+	"\x10ModifiedResponse\"\xa0\x01\n" +
 	"\fAdmitRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\fR\x05token\x12\x1a\n" +
 	"\bconsumer\x18\x02 \x01(\tR\bconsumer\x12\x18\n" +
@@ -2551,7 +2645,7 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\x0eRevokeResponse\"\x0e\n" +
 	"\fWatchRequest\":\n" +
 	"\x0fTakeOverRequest\x12'\n" +
-	"\x0fproduct_version\x18\x01 \x01(\tR\x0eproductVersion\"\xaa\x04\n" +
+	"\x0fproduct_version\x18\x01 \x01(\tR\x0eproductVersion\"\xcb\x04\n" +
 	"\x10TakeOverResponse\x12B\n" +
 	"\x05phase\x18\x01 \x01(\x0e2,.carbonado.control.v1.TakeOverResponse.PhaseR\x05phase\x12\x12\n" +
 	"\x04busy\x18\x02 \x01(\bR\x04busy\x12\x12\n" +
@@ -2565,7 +2659,9 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\n" +
 	"admissions\x18\b \x03(\v2\".carbonado.control.v1.AdmitRequestR\n" +
 	"admissions\x12\x1c\n" +
-	"\tabilities\x18\t \x03(\tR\tabilities\"\xa5\x01\n" +
+	"\tabilities\x18\t \x03(\tR\tabilities\x12\x1f\n" +
+	"\vconfig_json\x18Z \x01(\fR\n" +
+	"configJson\"\xa5\x01\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tPHASE_NEW\x10\x01\x12\x14\n" +
@@ -2628,7 +2724,8 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\tHEALTH_OK\x10\x02\x12\x0f\n" +
 	"\vHEALTH_WARN\x10\x03\x12\"\n" +
 	"\x1eHEALTH_TEMPORARILY_UNAVAILABLE\x10\x04\x12\x13\n" +
-	"\x0fHEALTH_CRITICAL\x10\x052\xfa\t\n" +
+	"\x0fHEALTH_CRITICAL\x10\x052\xda\n" +
+	"\n" +
 	"\tComponent\x12a\n" +
 	"\tConfigure\x12&.carbonado.control.v1.ConfigureRequest\x1a'.carbonado.control.v1.ConfigureResponse\"\x03\x90\x02\x02\x12[\n" +
 	"\aPrepare\x12$.carbonado.control.v1.PrepareRequest\x1a%.carbonado.control.v1.PrepareResponse\"\x03\x90\x02\x02\x12[\n" +
@@ -2639,7 +2736,8 @@ const file_carbonado_control_v1_control_proto_rawDesc = "" +
 	"\x04Bind\x12!.carbonado.control.v1.BindRequest\x1a\".carbonado.control.v1.BindResponse\"\x03\x90\x02\x02\x12[\n" +
 	"\aSuspend\x12$.carbonado.control.v1.SuspendRequest\x1a%.carbonado.control.v1.SuspendResponse\"\x03\x90\x02\x02\x12X\n" +
 	"\x06Unbind\x12#.carbonado.control.v1.UnbindRequest\x1a$.carbonado.control.v1.UnbindResponse\"\x03\x90\x02\x02\x12R\n" +
-	"\x04Gate\x12!.carbonado.control.v1.GateRequest\x1a\".carbonado.control.v1.GateResponse\"\x03\x90\x02\x02\x12U\n" +
+	"\x04Gate\x12!.carbonado.control.v1.GateRequest\x1a\".carbonado.control.v1.GateResponse\"\x03\x90\x02\x02\x12^\n" +
+	"\bModified\x12%.carbonado.control.v1.ModifiedRequest\x1a&.carbonado.control.v1.ModifiedResponse\"\x03\x90\x02\x02\x12U\n" +
 	"\x05Admit\x12\".carbonado.control.v1.AdmitRequest\x1a#.carbonado.control.v1.AdmitResponse\"\x03\x90\x02\x02\x12X\n" +
 	"\x06Revoke\x12#.carbonado.control.v1.RevokeRequest\x1a$.carbonado.control.v1.RevokeResponse\"\x03\x90\x02\x02\x12X\n" +
 	"\x05Watch\x12\".carbonado.control.v1.WatchRequest\x1a$.carbonado.control.v1.ComponentEvent\"\x03\x90\x02\x010\x01\x12^\n" +
@@ -2663,7 +2761,7 @@ func file_carbonado_control_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_carbonado_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_carbonado_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_carbonado_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_carbonado_control_v1_control_proto_goTypes = []any{
 	(Health)(0),                 // 0: carbonado.control.v1.Health
 	(TakeOverResponse_Phase)(0), // 1: carbonado.control.v1.TakeOverResponse.Phase
@@ -2690,48 +2788,50 @@ var file_carbonado_control_v1_control_proto_goTypes = []any{
 	(*UnbindResponse)(nil),      // 22: carbonado.control.v1.UnbindResponse
 	(*GateRequest)(nil),         // 23: carbonado.control.v1.GateRequest
 	(*GateResponse)(nil),        // 24: carbonado.control.v1.GateResponse
-	(*AdmitRequest)(nil),        // 25: carbonado.control.v1.AdmitRequest
-	(*AdmitResponse)(nil),       // 26: carbonado.control.v1.AdmitResponse
-	(*RevokeRequest)(nil),       // 27: carbonado.control.v1.RevokeRequest
-	(*RevokeResponse)(nil),      // 28: carbonado.control.v1.RevokeResponse
-	(*WatchRequest)(nil),        // 29: carbonado.control.v1.WatchRequest
-	(*TakeOverRequest)(nil),     // 30: carbonado.control.v1.TakeOverRequest
-	(*TakeOverResponse)(nil),    // 31: carbonado.control.v1.TakeOverResponse
-	(*HeldBinding)(nil),         // 32: carbonado.control.v1.HeldBinding
-	(*ComponentEvent)(nil),      // 33: carbonado.control.v1.ComponentEvent
-	(*ServicePublished)(nil),    // 34: carbonado.control.v1.ServicePublished
-	(*ServiceWithdrawn)(nil),    // 35: carbonado.control.v1.ServiceWithdrawn
-	(*Synced)(nil),              // 36: carbonado.control.v1.Synced
-	(*HealthChanged)(nil),       // 37: carbonado.control.v1.HealthChanged
-	(*Artifact)(nil),            // 38: carbonado.control.v1.Artifact
-	(*DeployRequest)(nil),       // 39: carbonado.control.v1.DeployRequest
-	(*DeployResponse)(nil),      // 40: carbonado.control.v1.DeployResponse
-	nil,                         // 41: carbonado.control.v1.ConfigureRequest.SharesEntry
-	nil,                         // 42: carbonado.control.v1.ConfigureRequest.PropertiesEntry
-	nil,                         // 43: carbonado.control.v1.BindRequest.PropertiesEntry
-	nil,                         // 44: carbonado.control.v1.ServicePublished.PropertiesEntry
-	(*v1.Cause)(nil),            // 45: carbonado.common.v1.Cause
+	(*ModifiedRequest)(nil),     // 25: carbonado.control.v1.ModifiedRequest
+	(*ModifiedResponse)(nil),    // 26: carbonado.control.v1.ModifiedResponse
+	(*AdmitRequest)(nil),        // 27: carbonado.control.v1.AdmitRequest
+	(*AdmitResponse)(nil),       // 28: carbonado.control.v1.AdmitResponse
+	(*RevokeRequest)(nil),       // 29: carbonado.control.v1.RevokeRequest
+	(*RevokeResponse)(nil),      // 30: carbonado.control.v1.RevokeResponse
+	(*WatchRequest)(nil),        // 31: carbonado.control.v1.WatchRequest
+	(*TakeOverRequest)(nil),     // 32: carbonado.control.v1.TakeOverRequest
+	(*TakeOverResponse)(nil),    // 33: carbonado.control.v1.TakeOverResponse
+	(*HeldBinding)(nil),         // 34: carbonado.control.v1.HeldBinding
+	(*ComponentEvent)(nil),      // 35: carbonado.control.v1.ComponentEvent
+	(*ServicePublished)(nil),    // 36: carbonado.control.v1.ServicePublished
+	(*ServiceWithdrawn)(nil),    // 37: carbonado.control.v1.ServiceWithdrawn
+	(*Synced)(nil),              // 38: carbonado.control.v1.Synced
+	(*HealthChanged)(nil),       // 39: carbonado.control.v1.HealthChanged
+	(*Artifact)(nil),            // 40: carbonado.control.v1.Artifact
+	(*DeployRequest)(nil),       // 41: carbonado.control.v1.DeployRequest
+	(*DeployResponse)(nil),      // 42: carbonado.control.v1.DeployResponse
+	nil,                         // 43: carbonado.control.v1.ConfigureRequest.SharesEntry
+	nil,                         // 44: carbonado.control.v1.ConfigureRequest.PropertiesEntry
+	nil,                         // 45: carbonado.control.v1.BindRequest.PropertiesEntry
+	nil,                         // 46: carbonado.control.v1.ServicePublished.PropertiesEntry
+	(*v1.Cause)(nil),            // 47: carbonado.common.v1.Cause
 }
 var file_carbonado_control_v1_control_proto_depIdxs = []int32{
-	41, // 0: carbonado.control.v1.ConfigureRequest.shares:type_name -> carbonado.control.v1.ConfigureRequest.SharesEntry
+	43, // 0: carbonado.control.v1.ConfigureRequest.shares:type_name -> carbonado.control.v1.ConfigureRequest.SharesEntry
 	4,  // 1: carbonado.control.v1.ConfigureRequest.listeners:type_name -> carbonado.control.v1.Listener
 	5,  // 2: carbonado.control.v1.ConfigureRequest.tls:type_name -> carbonado.control.v1.TLSPair
-	42, // 3: carbonado.control.v1.ConfigureRequest.properties:type_name -> carbonado.control.v1.ConfigureRequest.PropertiesEntry
-	43, // 4: carbonado.control.v1.BindRequest.properties:type_name -> carbonado.control.v1.BindRequest.PropertiesEntry
+	44, // 3: carbonado.control.v1.ConfigureRequest.properties:type_name -> carbonado.control.v1.ConfigureRequest.PropertiesEntry
+	45, // 4: carbonado.control.v1.BindRequest.properties:type_name -> carbonado.control.v1.BindRequest.PropertiesEntry
 	1,  // 5: carbonado.control.v1.TakeOverResponse.phase:type_name -> carbonado.control.v1.TakeOverResponse.Phase
-	32, // 6: carbonado.control.v1.TakeOverResponse.bindings:type_name -> carbonado.control.v1.HeldBinding
-	25, // 7: carbonado.control.v1.TakeOverResponse.admissions:type_name -> carbonado.control.v1.AdmitRequest
+	34, // 6: carbonado.control.v1.TakeOverResponse.bindings:type_name -> carbonado.control.v1.HeldBinding
+	27, // 7: carbonado.control.v1.TakeOverResponse.admissions:type_name -> carbonado.control.v1.AdmitRequest
 	17, // 8: carbonado.control.v1.HeldBinding.bind:type_name -> carbonado.control.v1.BindRequest
-	34, // 9: carbonado.control.v1.ComponentEvent.published:type_name -> carbonado.control.v1.ServicePublished
-	35, // 10: carbonado.control.v1.ComponentEvent.withdrawn:type_name -> carbonado.control.v1.ServiceWithdrawn
-	37, // 11: carbonado.control.v1.ComponentEvent.health:type_name -> carbonado.control.v1.HealthChanged
-	36, // 12: carbonado.control.v1.ComponentEvent.synced:type_name -> carbonado.control.v1.Synced
-	44, // 13: carbonado.control.v1.ServicePublished.properties:type_name -> carbonado.control.v1.ServicePublished.PropertiesEntry
+	36, // 9: carbonado.control.v1.ComponentEvent.published:type_name -> carbonado.control.v1.ServicePublished
+	37, // 10: carbonado.control.v1.ComponentEvent.withdrawn:type_name -> carbonado.control.v1.ServiceWithdrawn
+	39, // 11: carbonado.control.v1.ComponentEvent.health:type_name -> carbonado.control.v1.HealthChanged
+	38, // 12: carbonado.control.v1.ComponentEvent.synced:type_name -> carbonado.control.v1.Synced
+	46, // 13: carbonado.control.v1.ServicePublished.properties:type_name -> carbonado.control.v1.ServicePublished.PropertiesEntry
 	0,  // 14: carbonado.control.v1.HealthChanged.health:type_name -> carbonado.control.v1.Health
-	45, // 15: carbonado.control.v1.HealthChanged.cause:type_name -> carbonado.common.v1.Cause
-	38, // 16: carbonado.control.v1.DeployRequest.artifact:type_name -> carbonado.control.v1.Artifact
+	47, // 15: carbonado.control.v1.HealthChanged.cause:type_name -> carbonado.common.v1.Cause
+	40, // 16: carbonado.control.v1.DeployRequest.artifact:type_name -> carbonado.control.v1.Artifact
 	2,  // 17: carbonado.control.v1.DeployResponse.state:type_name -> carbonado.control.v1.DeployResponse.State
-	45, // 18: carbonado.control.v1.DeployResponse.cause:type_name -> carbonado.common.v1.Cause
+	47, // 18: carbonado.control.v1.DeployResponse.cause:type_name -> carbonado.common.v1.Cause
 	3,  // 19: carbonado.control.v1.Component.Configure:input_type -> carbonado.control.v1.ConfigureRequest
 	7,  // 20: carbonado.control.v1.Component.Prepare:input_type -> carbonado.control.v1.PrepareRequest
 	9,  // 21: carbonado.control.v1.Component.Acquire:input_type -> carbonado.control.v1.AcquireRequest
@@ -2742,34 +2842,36 @@ var file_carbonado_control_v1_control_proto_depIdxs = []int32{
 	19, // 26: carbonado.control.v1.Component.Suspend:input_type -> carbonado.control.v1.SuspendRequest
 	21, // 27: carbonado.control.v1.Component.Unbind:input_type -> carbonado.control.v1.UnbindRequest
 	23, // 28: carbonado.control.v1.Component.Gate:input_type -> carbonado.control.v1.GateRequest
-	25, // 29: carbonado.control.v1.Component.Admit:input_type -> carbonado.control.v1.AdmitRequest
-	27, // 30: carbonado.control.v1.Component.Revoke:input_type -> carbonado.control.v1.RevokeRequest
-	29, // 31: carbonado.control.v1.Component.Watch:input_type -> carbonado.control.v1.WatchRequest
-	30, // 32: carbonado.control.v1.Component.TakeOver:input_type -> carbonado.control.v1.TakeOverRequest
-	39, // 33: carbonado.control.v1.Deployer.Validate:input_type -> carbonado.control.v1.DeployRequest
-	39, // 34: carbonado.control.v1.Deployer.Deploy:input_type -> carbonado.control.v1.DeployRequest
-	39, // 35: carbonado.control.v1.Deployer.Update:input_type -> carbonado.control.v1.DeployRequest
-	39, // 36: carbonado.control.v1.Deployer.Undeploy:input_type -> carbonado.control.v1.DeployRequest
-	6,  // 37: carbonado.control.v1.Component.Configure:output_type -> carbonado.control.v1.ConfigureResponse
-	8,  // 38: carbonado.control.v1.Component.Prepare:output_type -> carbonado.control.v1.PrepareResponse
-	10, // 39: carbonado.control.v1.Component.Acquire:output_type -> carbonado.control.v1.AcquireResponse
-	12, // 40: carbonado.control.v1.Component.Drain:output_type -> carbonado.control.v1.DrainResponse
-	14, // 41: carbonado.control.v1.Component.Release:output_type -> carbonado.control.v1.ReleaseResponse
-	16, // 42: carbonado.control.v1.Component.Stop:output_type -> carbonado.control.v1.StopResponse
-	18, // 43: carbonado.control.v1.Component.Bind:output_type -> carbonado.control.v1.BindResponse
-	20, // 44: carbonado.control.v1.Component.Suspend:output_type -> carbonado.control.v1.SuspendResponse
-	22, // 45: carbonado.control.v1.Component.Unbind:output_type -> carbonado.control.v1.UnbindResponse
-	24, // 46: carbonado.control.v1.Component.Gate:output_type -> carbonado.control.v1.GateResponse
-	26, // 47: carbonado.control.v1.Component.Admit:output_type -> carbonado.control.v1.AdmitResponse
-	28, // 48: carbonado.control.v1.Component.Revoke:output_type -> carbonado.control.v1.RevokeResponse
-	33, // 49: carbonado.control.v1.Component.Watch:output_type -> carbonado.control.v1.ComponentEvent
-	31, // 50: carbonado.control.v1.Component.TakeOver:output_type -> carbonado.control.v1.TakeOverResponse
-	40, // 51: carbonado.control.v1.Deployer.Validate:output_type -> carbonado.control.v1.DeployResponse
-	40, // 52: carbonado.control.v1.Deployer.Deploy:output_type -> carbonado.control.v1.DeployResponse
-	40, // 53: carbonado.control.v1.Deployer.Update:output_type -> carbonado.control.v1.DeployResponse
-	40, // 54: carbonado.control.v1.Deployer.Undeploy:output_type -> carbonado.control.v1.DeployResponse
-	37, // [37:55] is the sub-list for method output_type
-	19, // [19:37] is the sub-list for method input_type
+	25, // 29: carbonado.control.v1.Component.Modified:input_type -> carbonado.control.v1.ModifiedRequest
+	27, // 30: carbonado.control.v1.Component.Admit:input_type -> carbonado.control.v1.AdmitRequest
+	29, // 31: carbonado.control.v1.Component.Revoke:input_type -> carbonado.control.v1.RevokeRequest
+	31, // 32: carbonado.control.v1.Component.Watch:input_type -> carbonado.control.v1.WatchRequest
+	32, // 33: carbonado.control.v1.Component.TakeOver:input_type -> carbonado.control.v1.TakeOverRequest
+	41, // 34: carbonado.control.v1.Deployer.Validate:input_type -> carbonado.control.v1.DeployRequest
+	41, // 35: carbonado.control.v1.Deployer.Deploy:input_type -> carbonado.control.v1.DeployRequest
+	41, // 36: carbonado.control.v1.Deployer.Update:input_type -> carbonado.control.v1.DeployRequest
+	41, // 37: carbonado.control.v1.Deployer.Undeploy:input_type -> carbonado.control.v1.DeployRequest
+	6,  // 38: carbonado.control.v1.Component.Configure:output_type -> carbonado.control.v1.ConfigureResponse
+	8,  // 39: carbonado.control.v1.Component.Prepare:output_type -> carbonado.control.v1.PrepareResponse
+	10, // 40: carbonado.control.v1.Component.Acquire:output_type -> carbonado.control.v1.AcquireResponse
+	12, // 41: carbonado.control.v1.Component.Drain:output_type -> carbonado.control.v1.DrainResponse
+	14, // 42: carbonado.control.v1.Component.Release:output_type -> carbonado.control.v1.ReleaseResponse
+	16, // 43: carbonado.control.v1.Component.Stop:output_type -> carbonado.control.v1.StopResponse
+	18, // 44: carbonado.control.v1.Component.Bind:output_type -> carbonado.control.v1.BindResponse
+	20, // 45: carbonado.control.v1.Component.Suspend:output_type -> carbonado.control.v1.SuspendResponse
+	22, // 46: carbonado.control.v1.Component.Unbind:output_type -> carbonado.control.v1.UnbindResponse
+	24, // 47: carbonado.control.v1.Component.Gate:output_type -> carbonado.control.v1.GateResponse
+	26, // 48: carbonado.control.v1.Component.Modified:output_type -> carbonado.control.v1.ModifiedResponse
+	28, // 49: carbonado.control.v1.Component.Admit:output_type -> carbonado.control.v1.AdmitResponse
+	30, // 50: carbonado.control.v1.Component.Revoke:output_type -> carbonado.control.v1.RevokeResponse
+	35, // 51: carbonado.control.v1.Component.Watch:output_type -> carbonado.control.v1.ComponentEvent
+	33, // 52: carbonado.control.v1.Component.TakeOver:output_type -> carbonado.control.v1.TakeOverResponse
+	42, // 53: carbonado.control.v1.Deployer.Validate:output_type -> carbonado.control.v1.DeployResponse
+	42, // 54: carbonado.control.v1.Deployer.Deploy:output_type -> carbonado.control.v1.DeployResponse
+	42, // 55: carbonado.control.v1.Deployer.Update:output_type -> carbonado.control.v1.DeployResponse
+	42, // 56: carbonado.control.v1.Deployer.Undeploy:output_type -> carbonado.control.v1.DeployResponse
+	38, // [38:57] is the sub-list for method output_type
+	19, // [19:38] is the sub-list for method input_type
 	19, // [19:19] is the sub-list for extension type_name
 	19, // [19:19] is the sub-list for extension extendee
 	0,  // [0:19] is the sub-list for field type_name
@@ -2780,7 +2882,7 @@ func file_carbonado_control_v1_control_proto_init() {
 	if File_carbonado_control_v1_control_proto != nil {
 		return
 	}
-	file_carbonado_control_v1_control_proto_msgTypes[30].OneofWrappers = []any{
+	file_carbonado_control_v1_control_proto_msgTypes[32].OneofWrappers = []any{
 		(*ComponentEvent_Published)(nil),
 		(*ComponentEvent_Withdrawn)(nil),
 		(*ComponentEvent_Health)(nil),
@@ -2792,7 +2894,7 @@ func file_carbonado_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carbonado_control_v1_control_proto_rawDesc), len(file_carbonado_control_v1_control_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   42,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

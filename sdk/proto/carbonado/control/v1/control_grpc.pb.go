@@ -32,6 +32,7 @@ const (
 	Component_Suspend_FullMethodName   = "/carbonado.control.v1.Component/Suspend"
 	Component_Unbind_FullMethodName    = "/carbonado.control.v1.Component/Unbind"
 	Component_Gate_FullMethodName      = "/carbonado.control.v1.Component/Gate"
+	Component_Modified_FullMethodName  = "/carbonado.control.v1.Component/Modified"
 	Component_Admit_FullMethodName     = "/carbonado.control.v1.Component/Admit"
 	Component_Revoke_FullMethodName    = "/carbonado.control.v1.Component/Revoke"
 	Component_Watch_FullMethodName     = "/carbonado.control.v1.Component/Watch"
@@ -67,6 +68,10 @@ type ComponentClient interface {
 	Unbind(ctx context.Context, in *UnbindRequest, opts ...grpc.CallOption) (*UnbindResponse, error)
 	// Gate says that a startup gate has opened: all its expected services are bound, as the reference of the gate's name. Once in a process.
 	Gate(ctx context.Context, in *GateRequest, opts ...grpc.CallOption) (*GateResponse, error)
+	// Modified hands over another configuration while the component serves. On an error nothing has changed and the old one holds. It is
+	// called for a component with the ability "modified" whose descriptor names every changed key under `modified`; UNIMPLEMENTED means that
+	// the component has no use for it, and its process is replaced instead.
+	Modified(ctx context.Context, in *ModifiedRequest, opts ...grpc.CallOption) (*ModifiedResponse, error)
 	// Admit lets a consumer in on the service socket; it is answered before the consumer learns the address.
 	Admit(ctx context.Context, in *AdmitRequest, opts ...grpc.CallOption) (*AdmitResponse, error)
 	// Revoke ends the links of a token and forgets it.
@@ -186,6 +191,16 @@ func (c *componentClient) Gate(ctx context.Context, in *GateRequest, opts ...grp
 	return out, nil
 }
 
+func (c *componentClient) Modified(ctx context.Context, in *ModifiedRequest, opts ...grpc.CallOption) (*ModifiedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ModifiedResponse)
+	err := c.cc.Invoke(ctx, Component_Modified_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *componentClient) Admit(ctx context.Context, in *AdmitRequest, opts ...grpc.CallOption) (*AdmitResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AdmitResponse)
@@ -264,6 +279,10 @@ type ComponentServer interface {
 	Unbind(context.Context, *UnbindRequest) (*UnbindResponse, error)
 	// Gate says that a startup gate has opened: all its expected services are bound, as the reference of the gate's name. Once in a process.
 	Gate(context.Context, *GateRequest) (*GateResponse, error)
+	// Modified hands over another configuration while the component serves. On an error nothing has changed and the old one holds. It is
+	// called for a component with the ability "modified" whose descriptor names every changed key under `modified`; UNIMPLEMENTED means that
+	// the component has no use for it, and its process is replaced instead.
+	Modified(context.Context, *ModifiedRequest) (*ModifiedResponse, error)
 	// Admit lets a consumer in on the service socket; it is answered before the consumer learns the address.
 	Admit(context.Context, *AdmitRequest) (*AdmitResponse, error)
 	// Revoke ends the links of a token and forgets it.
@@ -312,6 +331,9 @@ func (UnimplementedComponentServer) Unbind(context.Context, *UnbindRequest) (*Un
 }
 func (UnimplementedComponentServer) Gate(context.Context, *GateRequest) (*GateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Gate not implemented")
+}
+func (UnimplementedComponentServer) Modified(context.Context, *ModifiedRequest) (*ModifiedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Modified not implemented")
 }
 func (UnimplementedComponentServer) Admit(context.Context, *AdmitRequest) (*AdmitResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Admit not implemented")
@@ -526,6 +548,24 @@ func _Component_Gate_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Component_Modified_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ModifiedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ComponentServer).Modified(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Component_Modified_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ComponentServer).Modified(ctx, req.(*ModifiedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Component_Admit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AdmitRequest)
 	if err := dec(in); err != nil {
@@ -637,6 +677,10 @@ var Component_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Gate",
 			Handler:    _Component_Gate_Handler,
+		},
+		{
+			MethodName: "Modified",
+			Handler:    _Component_Modified_Handler,
 		},
 		{
 			MethodName: "Admit",
