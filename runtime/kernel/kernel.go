@@ -342,29 +342,29 @@ func (k *Kernel) read(ctx context.Context) error {
 	data := filepath.Join(repository, "data", "kernel")
 	for _, dir := range []string{data, filepath.Join(repository, "run"), filepath.Join(repository, "deployment", "server"), filepath.Join(repository, "resources", "security")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return ErrHome.Wrap(err, "%s", dir)
+			return unusable(err, dir)
 		}
 	}
 	var err error
 	if k.logs, err = newLogs(filepath.Join(repository, "logs"), k.options.Terminal, hclog.Info); err != nil {
-		return ErrHome.Wrap(err, "log folder")
+		return unusable(err, "log folder")
 	}
 	k.log = k.logs.root.Named(kernelLog)
 	if k.nodeID, err = k.readNodeID(data); err != nil {
-		return ErrHome.Wrap(err, "node id")
+		return unusable(err, "node id")
 	}
 	// The coordinator's lock on its folder is what keeps a second server out of the installation.
 	if k.coordinator, err = k.openCoordinator(filepath.Join(data, "coordinator")); err != nil {
 		return err
 	}
 	if k.run, err = k.nextRun(data); err != nil {
-		return ErrHome.Wrap(err, "run counter")
+		return unusable(err, "run counter")
 	}
 	if k.history, err = openHistory(data); err != nil {
-		return ErrHome.Wrap(err, "history")
+		return unusable(err, "history")
 	}
 	if k.deployments, err = openDeployments(data); err != nil {
-		return ErrHome.Wrap(err, "history of the desired state")
+		return unusable(err, "history of the desired state")
 	}
 	k.arguments = openArguments(data, k.options.Args, os.Getppid())
 	k.rules = profile.RulesAt(k.home)
