@@ -102,7 +102,7 @@ func (a *app) componentShow(cmd *cobra.Command, args []string) error {
 	return a.print(c, func(w io.Writer) {
 		d := c.Detail
 		fmt.Fprintf(w, "%s %s  %s, health %s, pid %d, generation %d, restarts %d\n", c.Name, c.Version, c.State, c.Health, c.Pid, d.Generation, c.Restarts)
-		fmt.Fprintf(w, "  %s\n  package %s\n  digest %s\n  since %s\n", d.Summary, d.Package, d.Digest, d.Since.Format(time.RFC3339))
+		fmt.Fprintf(w, "  %s\n  package %s\n  executable sha256 %s\n  since %s\n", d.Summary, d.Package, d.Digest, d.Since.Format(time.RFC3339))
 		if d.LastResult != "" {
 			fmt.Fprintf(w, "  last run ended: %s\n", d.LastResult)
 		}
