@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestFaultyKeepsTheLastGood(t *testing.T) {
+func TestCase49FaultyKeepsTheLastGood(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
 		w.replace("streams/a.json", v1)
@@ -81,7 +81,7 @@ func TestRevertingAFaultyFileNeedsNoCall(t *testing.T) {
 	})
 }
 
-func TestRestartOfTheKernel(t *testing.T) {
+func TestCase55RestartOfTheKernel(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
 		w.replace("streams/changed.json", v1)
@@ -163,7 +163,7 @@ func TestOwnerAway(t *testing.T) {
 	})
 }
 
-func TestTypeInstalledLater(t *testing.T) {
+func TestCase51TypeInstalledLater(t *testing.T) {
 	inWorld(t, func(w *world) {
 		owners := w.Owners()
 		w.owners = nil
@@ -296,7 +296,7 @@ func TestOwnerThatDiesIsNotBlamedAtOnce(t *testing.T) {
 	})
 }
 
-func TestContentThatKillsItsOwnerIsGivenUp(t *testing.T) {
+func TestCase52ContentThatKillsItsOwnerIsGivenUp(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
 		w.replace("streams/a.json", v1)
