@@ -109,4 +109,3 @@ func (s *diagnostics) Spans(req *diagv1.SpansRequest, stream grpc.ServerStreamin
 		return stream.Send(&diagv1.SpansResponse{Spans: list, LeftOut: out})
 	})
 }
-

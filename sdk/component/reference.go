@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"carbonado.dev/sdk/cause"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 	"carbonado.dev/sdk/service"
 	"carbonado.dev/sdk/telemetry"
@@ -27,7 +28,13 @@ const (
 	defaultDeadline = 30 * time.Second
 	// retryPause is the least time between two tries of an idempotent call; a new provider ends it early.
 	retryPause = 10 * time.Millisecond
+	// mostLost is how many processes of a provider one idempotent call may lose: then the call itself may be what ends them.
+	mostLost = 3
 )
+
+// ErrLost is the kind of a call that is not repeated any more.
+var ErrLost = cause.Define("CBN-SDK-041", "A call has lost one process of its provider after the other and is not repeated.",
+	"See the provider's log: what the call asks for may be what ends it.").Code(codes.Unavailable)
 
 // Refs is all providers of one reference, best first: highest ranking, then oldest registration.
 type Refs struct {
@@ -339,6 +346,8 @@ func (b *Bound) acquire(ctx context.Context) (*providerConn, error) {
 func (b *Bound) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
+	var last *providerConn
+	lost := 0
 	for {
 		conn, err := b.acquire(ctx)
 		if err != nil {
@@ -348,6 +357,12 @@ func (b *Bound) Invoke(ctx context.Context, method string, args, reply any, opts
 		conn.release()
 		if status.Code(err) != codes.Unavailable || !repeatable(method) || ctx.Err() != nil {
 			return err
+		}
+		if conn != last {
+			last = conn
+			if lost++; lost == mostLost {
+				return ErrLost.Wrap(err, "%s has met %d processes of %s, and none has answered", method, lost, b.provider)
+			}
 		}
 		b.mu.Lock()
 		changed := b.changed

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"carbonado.dev/sdk/cause"
 	"carbonado.dev/sdk/component"
@@ -265,5 +267,49 @@ func TestLifeCycleOrder(t *testing.T) {
 	}
 	if p.c.Context().Err() == nil {
 		t.Error("the component's context outlives Stop")
+	}
+}
+
+// poisoned answers UNAVAILABLE, as a process does that the call itself ends.
+type poisoned struct {
+	analyticsv1.UnimplementedAuthorizerServer
+	called chan struct{}
+}
+
+func (p poisoned) Authorize(context.Context, *analyticsv1.AuthorizeRequest) (*analyticsv1.AuthorizeResponse, error) {
+	p.called <- struct{}{}
+	return nil, status.Error(codes.Unavailable, "gone")
+}
+
+func TestACallThatEndsItsProvidersIsGivenUp(t *testing.T) {
+	k := sdktest.NewKernel(t)
+	called := make(chan struct{}, 10_000)
+	provided := k.Start(func(c *component.C) error {
+		analyticsv1.RegisterAuthorizerServer(c, poisoned{called: called})
+		return nil
+	}, sdktest.WithDescriptor("testdata/authorizer.yaml"))
+	var consumer *component.C
+	k.Start(func(c *component.C) error { consumer = c; return nil }, sdktest.WithDescriptor("testdata/consumer.yaml"))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	result := make(chan error, 1)
+	go func() {
+		_, err := analyticsv1.NewAuthorizerClient(consumer.Ref("authorizer")).Authorize(ctx, &analyticsv1.AuthorizeRequest{User: "a"})
+		result <- err
+	}()
+	restarts := 0
+	for {
+		select {
+		case err := <-result:
+			if !errors.Is(err, component.ErrLost) || restarts != 2 {
+				t.Errorf("after %d restarts: %v", restarts, err)
+			}
+			return
+		case <-called:
+			if restarts < 2 {
+				restarts++
+				provided = provided.Restart()
+			}
+		}
 	}
 }
