@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"carbonado.dev/carbonado/runtime/admin"
 	"carbonado.dev/carbonado/runtime/cluster"
 	"carbonado.dev/carbonado/runtime/cluster/local"
 	"carbonado.dev/carbonado/runtime/durable"
@@ -63,10 +65,17 @@ func (k *Kernel) readNodeID(folder string) (string, error) {
 	return remembered(filepath.Join(folder, name), made)
 }
 
+// lockPatience is how long a start waits for the processes of a server that was killed a moment ago: they end by themselves.
+const lockPatience = 5 * time.Second
+
 // openCoordinator opens the shared state of a cluster of one. Damaged state is begun anew, with numbers above all that were given: they
 // are counted one by one, and the clock's milliseconds are more.
 func (k *Kernel) openCoordinator(folder string) (cluster.Coordinator, error) {
 	c, err := local.Open(folder, k.nodeID, "127.0.0.1")
+	for began := time.Now(); errors.Is(err, cluster.ErrInUse) && time.Since(began) < lockPatience && !k.answered(); {
+		time.Sleep(50 * time.Millisecond)
+		c, err = local.Open(folder, k.nodeID, "127.0.0.1")
+	}
 	if errors.Is(err, cluster.ErrDamaged) {
 		if err := k.setAside(folder, local.StateFile, err); err != nil {
 			return nil, err
@@ -96,4 +105,16 @@ func (k *Kernel) nextRun(folder string) (uint64, error) {
 		n = uint64(time.Now().Unix())
 	}
 	return n + 1, os.WriteFile(path, []byte(strconv.FormatUint(n+1, 10)+"\n"), 0o600)
+}
+
+// answered tells whether another server of this installation answers on its admin socket.
+func (k *Kernel) answered() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	conn, err := admin.Dial(ctx, filepath.Join(k.home, "repository", "run"))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close() // nothing was said
+	return true
 }

@@ -35,8 +35,10 @@ func (w *World) Check() error {
 	for name, generations := range live {
 		v, ok := w.Reconciler.View(name)
 		switch {
-		case !ok:
+		case !ok && w.installed(name):
 			report("%s has a process and no unit", name)
+		case !ok:
+			// Its package went while one kernel followed the other: it is being stopped. CheckSettled wants it gone.
 		case v.Pid == 0:
 			report("%s is %s, and a process of it lives", name, v.State)
 		case len(generations) > 2, len(generations) == 2 && v.Settled:
@@ -99,6 +101,13 @@ func (p *Process) admits(token []byte) bool {
 func (w *World) CheckSettled(held map[string]bool) error {
 	wrong := []error{w.Check()}
 	report := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	w.mu.Lock()
+	for p := range w.processes {
+		if w.packages[p.name] == nil {
+			report("%s is uninstalled, and a process of it lives", p.name)
+		}
+	}
+	w.mu.Unlock()
 	for _, v := range w.Reconciler.Views() {
 		if v.Planned == nil {
 			if v.State != component.Uninstalled {
@@ -149,6 +158,12 @@ func (w *World) CheckSettled(held map[string]bool) error {
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+func (w *World) installed(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.packages[name] != nil
 }
 
 // provided tells whether every mandatory reference has a provider.
