@@ -32,6 +32,16 @@ type node struct {
 	fits [][]offer
 	// wired are, per mandatory reference, the providers that the order rests on.
 	wired map[string][]offer
+
+	// rank is the node's place among the names; users are those that may become ready when it runs.
+	rank  int
+	users []*node
+	// For one reach: how many preferences don't run yet, whose preference the node is, and whether it is among the ready.
+	wishes  int
+	wishers []*node
+	queued  bool
+	// marked is the last one that preferences has listed the node for.
+	marked *node
 }
 
 // offer is one `provides` of one component, or of the kernel.
@@ -105,8 +115,9 @@ func (b *builder) collect(in Input) {
 		s := &kernelServices[i]
 		b.offers[s.Service] = append(b.offers[s.Service], offer{nil, s})
 	}
-	for _, name := range b.names {
+	for i, name := range b.names {
 		n := b.nodes[name]
+		n.rank = i
 		n.own = n.ownCause()
 		if n.desc == nil {
 			continue
@@ -131,6 +142,9 @@ func (b *builder) collect(in Input) {
 			for _, o := range b.lookup(&n.Requires[i]) {
 				if fits(n, &n.Requires[i], o) {
 					n.fits[i] = append(n.fits[i], o)
+					if u := o.node; u != nil && n.Requires[i].Cardinality.Min > 0 && (len(u.users) == 0 || u.users[len(u.users)-1] != n) {
+						u.users = append(u.users, n)
+					}
 				}
 			}
 		}
@@ -139,6 +153,8 @@ func (b *builder) collect(in Input) {
 
 // ask writes down the references of a component as configuration changes them.
 func (n *node) ask() {
+	n.Requires = slices.Grow(n.Requires, len(n.desc.Requires))
+	n.References = slices.Grow(n.References, len(n.desc.Requires))
 	for _, r := range n.desc.Requires {
 		if n.Config != nil {
 			r = r.Overridden(n.Config.References[r.Name])
@@ -171,7 +187,7 @@ func (b *builder) node(name string, decide func(string) profile.Decision) *node 
 	if n := b.nodes[name]; n != nil {
 		return n
 	}
-	n := &node{decision: decide(name), wired: map[string][]offer{}}
+	n := &node{decision: decide(name)}
 	n.Name, n.Enabled, n.Rule = name, n.decision.Enabled, n.decision.Rule
 	n.Wires, n.Causes, n.References = []Wire{}, []component.Cause{}, []Reference{}
 	b.nodes[name] = n
@@ -226,17 +242,35 @@ func (b *builder) providers(n *node, reference int) []offer {
 	return out
 }
 
-// enough tells whether offers make up the least number that a reference asks for. How many registrations a dynamic offer will bring is
-// not known: it counts as all.
-func enough(r *component.Require, offers []offer) bool {
-	return len(offers) >= r.Cardinality.Min || slices.ContainsFunc(offers, func(o offer) bool { return o.provide.Dynamic })
+// met tells whether running components make up the least number that a reference asks for. How many registrations a dynamic offer will
+// bring is not known: it counts as all.
+func (n *node) met(reference int) bool {
+	r, have := &n.Requires[reference], 0
+	for _, o := range n.fits[reference] {
+		if o.runs() {
+			if have++; have >= r.Cardinality.Min || o.provide.Dynamic {
+				return true
+			}
+		}
+	}
+	return have >= r.Cardinality.Min
+}
+
+// satisfied tells whether running components satisfy all that a node needs.
+func (b *builder) satisfied(n *node) bool {
+	for i := range n.Requires {
+		if n.Requires[i].Cardinality.Needs(b.lasting) > 0 && !n.met(i) {
+			return false
+		}
+	}
+	return true
 }
 
 // unmet lists the mandatory references, by index, that running components do not satisfy.
 func (b *builder) unmet(n *node) []int {
 	var out []int
 	for i := range n.Requires {
-		if r := &n.Requires[i]; r.Cardinality.Needs(b.lasting) > 0 && !enough(r, b.providers(n, i)) {
+		if r := &n.Requires[i]; r.Cardinality.Needs(b.lasting) > 0 && !n.met(i) {
 			out = append(out, i)
 		}
 	}
@@ -245,6 +279,11 @@ func (b *builder) unmet(n *node) []int {
 
 // last finds who may go on, should it run: all that would start if nothing were needed at the start only.
 func (b *builder) last() {
+	if !slices.ContainsFunc(b.names, func(name string) bool {
+		return slices.ContainsFunc(b.nodes[name].Requires, func(r component.Require) bool { return r.Cardinality.AtStart })
+	}) {
+		return // start finds the same
+	}
 	b.lasting = true
 	for _, n := range b.reach(nil) {
 		n.Lasts = true
@@ -259,6 +298,9 @@ func (b *builder) last() {
 // for: what is never reached lacks one, or stands in a circle.
 func (b *builder) start() []*node {
 	all := b.reach(nil)
+	for _, n := range all {
+		n.Lasts = true // who can start can go on
+	}
 	prefer := b.preferences(all)
 	for _, n := range all {
 		n.Runs = false
@@ -273,22 +315,22 @@ func (b *builder) start() []*node {
 // reach marks who runs, one at a time: among those that are ready, one whose preferences all run, by start level, then name; or, where
 // there is none such, the first. It gives all that run, in that order. Preferences of nil are none.
 func (b *builder) reach(prefer map[*node][]*node) []*node {
-	users := b.users()
-	wishes, wishers := map[*node]int{}, map[*node][]*node{}
+	for _, n := range b.nodes {
+		n.wishes, n.wishers, n.queued = 0, nil, false
+	}
 	for n, others := range prefer {
-		wishes[n] = len(others)
+		n.wishes = len(others)
 		for _, o := range others {
-			wishers[o] = append(wishers[o], n)
+			o.wishers = append(o.wishers, n)
 		}
 	}
 	best, rest := &queue{}, &queue{}
-	queued := map[*node]bool{}
 	offer := func(n *node) {
-		if n.Runs || queued[n] || n.own != nil || len(b.unmet(n)) > 0 {
+		if n.Runs || n.queued || n.own != nil || !b.satisfied(n) {
 			return
 		}
-		queued[n] = true
-		if wishes[n] == 0 {
+		n.queued = true
+		if n.wishes == 0 {
 			heap.Push(best, n)
 		} else {
 			heap.Push(rest, n)
@@ -312,34 +354,16 @@ func (b *builder) reach(prefer map[*node][]*node) []*node {
 		}
 		n.Runs = true
 		reached = append(reached, n)
-		for _, u := range wishers[n] {
-			if wishes[u]--; wishes[u] == 0 && queued[u] && !u.Runs {
+		for _, u := range n.wishers {
+			if u.wishes--; u.wishes == 0 && u.queued && !u.Runs {
 				heap.Push(best, u)
 			}
 		}
-		for _, u := range users[n] {
+		for _, u := range n.users {
 			offer(u)
 		}
 	}
 	return reached
-}
-
-// users lists, per component, those that may become ready when it runs.
-func (b *builder) users() map[*node][]*node {
-	users := map[*node][]*node{}
-	for _, name := range b.names {
-		n := b.nodes[name]
-		seen := map[*node]bool{}
-		for i, offers := range n.fits {
-			for _, o := range offers {
-				if o.node != nil && !seen[o.node] && n.Requires[i].Cardinality.Min > 0 {
-					seen[o.node] = true
-					users[o.node] = append(users[o.node], n)
-				}
-			}
-		}
-	}
-	return users
 }
 
 // queue is a heap of nodes by start level, then name.
@@ -347,7 +371,7 @@ type queue []*node
 
 func (q queue) Len() int { return len(q) }
 func (q queue) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(q[i].desc.StartLevel, q[j].desc.StartLevel), cmp.Compare(q[i].Name, q[j].Name)) < 0
+	return cmp.Or(cmp.Compare(q[i].desc.StartLevel, q[j].desc.StartLevel), cmp.Compare(q[i].rank, q[j].rank)) < 0
 }
 func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
 func (q *queue) Push(x any)   { *q = append(*q, x.(*node)) }
@@ -363,11 +387,11 @@ func (q *queue) Pop() any {
 func (b *builder) preferences(running []*node) map[*node][]*node {
 	prefer := map[*node][]*node{}
 	for _, n := range running {
-		seen := map[*node]bool{}
+		var mine []*node
 		add := func(o *node) {
-			if o != nil && o.Runs && !seen[o] {
-				seen[o] = true
-				prefer[n] = append(prefer[n], o)
+			if o != nil && o.Runs && o.marked != n {
+				o.marked = n
+				mine = append(mine, o)
 			}
 		}
 		for _, offers := range n.fits {
@@ -377,6 +401,9 @@ func (b *builder) preferences(running []*node) map[*node][]*node {
 		}
 		for _, u := range n.desc.Uses {
 			add(b.nodes[u.Component])
+		}
+		if len(mine) > 0 {
+			prefer[n] = mine
 		}
 	}
 	return prefer
@@ -391,6 +418,9 @@ func (b *builder) settle(n *node) {
 		}
 		offers := b.providers(n, i)
 		offers = offers[:min(len(offers), r.Cardinality.Min)]
+		if n.wired == nil {
+			n.wired = make(map[string][]offer, len(n.Requires))
+		}
 		n.wired[r.Name] = offers
 		for _, o := range offers {
 			if o.node != nil {
@@ -407,6 +437,7 @@ func (b *builder) wire(n *node) {
 	if !n.Runs {
 		return
 	}
+	n.Wires = slices.Grow(n.Wires, len(n.Requires))
 	for i := range n.Requires {
 		r := &n.Requires[i]
 		offers := b.providers(n, i)
