@@ -61,7 +61,7 @@ export function Components({ search, change }: { search: Search; change: (next: 
       {components.error && <Problem error={components.error} retry={() => void components.refetch()} />}
       {plan.error && <Problem error={plan.error} retry={() => void plan.refetch()} />}
       {components.isPending ? (
-        <Loader aria-label={text.error.loading} />
+        <Loader role="status" aria-label={text.error.loading} />
       ) : (
         <Card withBorder padding={0}>
           <Group p="md" justify="space-between">

@@ -17,7 +17,7 @@ export function DashboardList() {
         {text.dashboards.title}
       </Title>
       {error && <Problem error={error} retry={() => void refetch()} />}
-      {!data && !error && <Loader aria-label={text.error.loading} />}
+      {!data && !error && <Loader role="status" aria-label={text.error.loading} />}
       {data?.length === 0 && (
         <Card withBorder>
           <Text fw={600}>{text.dashboards.none}</Text>
@@ -56,7 +56,7 @@ export function DashboardView({ id, page }: { id: string; page?: string }) {
   const navigate = useNavigate()
   useTitle(dashboard?.title ?? text.dashboards.title)
   if (error) return <Problem error={error} retry={() => void refetch()} />
-  if (!dashboard) return <Loader aria-label={text.error.loading} />
+  if (!dashboard) return <Loader role="status" aria-label={text.error.loading} />
   const shown = dashboard.pages.find(p => p.id === (page ?? dashboard.landing)) ?? dashboard.pages[0]
   return (
     <Stack>

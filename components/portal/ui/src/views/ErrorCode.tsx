@@ -22,7 +22,7 @@ export function ErrorCode() {
         {code}
       </Title>
       {entry.error && <Problem error={entry.error} />}
-      {entry.isPending && <Loader aria-label={text.error.loading} />}
+      {entry.isPending && <Loader role="status" aria-label={text.error.loading} />}
       {entry.data && (
         <>
           <Section title={text.errors.meaning} id="meaning">

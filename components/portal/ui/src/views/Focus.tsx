@@ -66,7 +66,7 @@ function Focus({ name, aspect, change }: { name: string; aspect: Aspect; change:
 
   if (!line) {
     const error = components.error ?? plan.error ?? one.error
-    return error ? <Problem error={error} retry={() => void components.refetch()} /> : <Loader aria-label={text.error.loading} />
+    return error ? <Problem error={error} retry={() => void components.refetch()} /> : <Loader role="status" aria-label={text.error.loading} />
   }
   const verbs = granted(me, '/permission/admin') ? verbsOf(line.state, installed) : []
   const facts = [
@@ -130,7 +130,7 @@ function Focus({ name, aspect, change }: { name: string; aspect: Aspect; change:
         >
           {graph.error && <Problem error={graph.error} retry={() => void graph.refetch()} />}
           {around && around.nodes.length > 0 && (
-            <Suspense fallback={<Loader aria-label={text.error.loading} />}>
+            <Suspense fallback={<Loader role="status" aria-label={text.error.loading} />}>
               <Graph around={around} focus={name} hops={hops} />
             </Suspense>
           )}

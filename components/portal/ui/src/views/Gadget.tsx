@@ -58,7 +58,7 @@ export function Gadget({ dashboard, gadget }: { dashboard: Dashboard; gadget: De
 function Waiting() {
   return (
     <Group justify="center" align="center" h="100%">
-      <Loader size="sm" aria-label={text.error.loading} />
+      <Loader size="sm" role="status" aria-label={text.error.loading} />
     </Group>
   )
 }
