@@ -96,6 +96,9 @@ func (s *Control) Register(r grpc.ServiceRegistrar) {
 func (s *Control) step(name string, from, to phase, f func() error) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.phase == phaseStopped {
+		return ErrPhase.New("%s after Stop", name) // it may never have been configured
+	}
 	if s.phase >= to {
 		return nil
 	}
