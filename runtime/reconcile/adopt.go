@@ -233,7 +233,6 @@ func (u *unit) takeOver(ctx context.Context) {
 	case e.note.Failed != nil:
 		u.setCause(e.note.Failed)
 		u.move(component.Failed, e.note.Failed.Text, KernelName, e.note.Failed)
-		u.r.Registry.WithdrawProvider(u.name)
 	default:
 		if want, _ := u.wanted(); !want {
 			u.r.Registry.WithdrawProvider(u.name)

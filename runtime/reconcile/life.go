@@ -197,7 +197,6 @@ func (u *unit) crashed(exit supervisor.Exit, c *component.Cause) bool {
 		spent := component.CauseOf(ErrBudget.New("%s spent its restart budget", u.name)).Because(*c)
 		u.setCause(&spent)
 		u.move(component.Failed, spent.Text, "kernel", &spent)
-		u.r.Registry.WithdrawProvider(u.name)
 		return false
 	}
 	u.r.Registry.Suspend(u.name, u.generation())

@@ -226,11 +226,7 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 			return true, 0
 		}
 		if missing := u.missing(false); missing != nil {
-			u.r.Registry.WithdrawProvider(u.name)
-			u.waitSince = time.Now()
-			u.setCause(missing)
-			u.move(component.Waiting, missing.Text, "kernel", missing)
-			return false, WaitDeadline
+			return u.await(missing)
 		}
 		return u.start(ctx, "its references are satisfied")
 	case component.Waiting:
@@ -328,7 +324,6 @@ func (u *unit) active(ctx context.Context, o order, want bool, why *component.Ca
 func (u *unit) backoff(ctx context.Context, o order, want bool, why *component.Cause) (bool, time.Duration) {
 	switch {
 	case !want:
-		u.r.Registry.WithdrawProvider(u.name)
 		u.setCause(why)
 		u.move(component.Resolved, text(why), "kernel", why)
 		return true, 0
@@ -338,12 +333,7 @@ func (u *unit) backoff(ctx context.Context, o order, want bool, why *component.C
 		return false, time.Until(u.retryAt)
 	}
 	if missing := u.missing(false); missing != nil {
-		// It does not come back before what is missing does: its consumers don't wait for it.
-		u.r.Registry.WithdrawProvider(u.name)
-		u.waitSince = time.Now()
-		u.setCause(missing)
-		u.move(component.Waiting, missing.Text, "kernel", missing)
-		return false, WaitDeadline
+		return u.await(missing)
 	}
 	return u.start(ctx, "next attempt")
 }
@@ -420,8 +410,21 @@ func (u *unit) move(to component.State, reason, actor string, c *component.Cause
 	if _, err := u.machine.Move(component.Move{To: to, Reason: reason, Actor: actor, Generation: u.generation(), Cause: c}); err != nil {
 		u.r.Log.Error("life cycle", "component", u.name, "error", err)
 	}
+	switch to {
+	case component.Waiting, component.Failed, component.Installed, component.Uninstalled:
+		// It does not come back by itself: what was kept for its return goes, and its consumers don't wait for it.
+		u.r.Registry.WithdrawProvider(u.name)
+	}
 	u.r.touch()
 	u.r.kickNamed(func() []string { return u.r.dependants[u.name] })
+}
+
+// await begins to wait for what is missing.
+func (u *unit) await(missing *component.Cause) (bool, time.Duration) {
+	u.waitSince = time.Now()
+	u.setCause(missing)
+	u.move(component.Waiting, missing.Text, "kernel", missing)
+	return false, WaitDeadline
 }
 
 func (u *unit) generation() uint64 {
