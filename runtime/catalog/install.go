@@ -16,6 +16,7 @@ import (
 
 	"carbonado.dev/carbonado/runtime/component"
 	"carbonado.dev/carbonado/runtime/durable"
+	"carbonado.dev/sdk/cause"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,19 +35,11 @@ const blobs = ".blobs"
 // content again changes nothing. A signature in src is kept if it is of the same record. On an error nothing of it stays. The name is
 // remembered. Who may call this may put a folder there by hand: no signature is asked for, but a barred version is refused.
 func (c *Catalog) Install(ctx context.Context, src string) (*Package, error) {
-	root, err := os.OpenRoot(src)
-	if err != nil {
-		return nil, ErrInstall.Wrap(err, "the folder %s cannot be read", src)
-	}
-	defer root.Close()
-	data, err := root.ReadFile(descriptorFile)
-	if err != nil {
-		return nil, ErrInstall.Wrap(err, "%s has no %s", src, descriptorFile)
-	}
-	d, err := ParseDescriptor(filepath.Join(src, descriptorFile), data)
+	root, d, err := openSource(src, ErrInstall)
 	if err != nil {
 		return nil, err
 	}
+	defer root.Close()
 	return c.install(ctx, d, func(in *installation) error {
 		in.src = root
 		if err := in.copyAll(); err != nil {
@@ -55,6 +48,26 @@ func (c *Catalog) Install(ctx context.Context, src string) (*Package, error) {
 		in.keepSignature()
 		return nil
 	})
+}
+
+// openSource opens the folder of a package that is not installed and reads its descriptor. kind is that of an error of the folder; the
+// caller closes the root.
+func openSource(src string, kind *cause.Kind) (_ *os.Root, _ *component.Descriptor, err error) {
+	root, err := os.OpenRoot(src)
+	if err != nil {
+		return nil, nil, kind.Wrap(err, "the folder %s cannot be read", src)
+	}
+	data, err := root.ReadFile(descriptorFile)
+	if err != nil {
+		root.Close()
+		return nil, nil, kind.Wrap(err, "%s has no %s", src, descriptorFile)
+	}
+	d, err := ParseDescriptor(filepath.Join(src, descriptorFile), data)
+	if err != nil {
+		root.Close()
+		return nil, nil, err
+	}
+	return root, d, nil
 }
 
 // install stages what fill brings and puts it in its place in one step.

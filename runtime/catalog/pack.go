@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -21,19 +20,11 @@ import (
 // Pack makes a package file of a package's folder: component.yaml, executables, contracts, whatever else lies there. Hidden files are
 // left out, and so are package files; a secret key is refused. The same folder gives the same bytes.
 func Pack(ctx context.Context, src, file string) (*Package, error) {
-	root, err := os.OpenRoot(src)
-	if err != nil {
-		return nil, ErrPack.Wrap(err, "the folder %s can't be read", src)
-	}
-	defer root.Close()
-	data, err := root.ReadFile(descriptorFile)
-	if err != nil {
-		return nil, ErrPack.Wrap(err, "%s has no %s", src, descriptorFile)
-	}
-	d, err := ParseDescriptor(filepath.Join(src, descriptorFile), data)
+	root, d, err := openSource(src, ErrPack)
 	if err != nil {
 		return nil, err
 	}
+	defer root.Close()
 	p := &Package{Name: d.Name, Version: d.Version.String(), Descriptor: d}
 	if err := p.survey(ctx, root); err != nil {
 		return nil, err

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -18,20 +17,12 @@ func Peek(ctx context.Context, src string) (*Package, error) {
 	if info, err := os.Stat(src); err == nil && !info.IsDir() {
 		return peekArchive(ctx, src)
 	}
-	root, err := os.OpenRoot(src)
+	root, d, err := openSource(src, ErrInstall)
 	if err != nil {
-		return nil, ErrInstall.Wrap(err, "the folder %s cannot be read", src)
-	}
-	defer root.Close()
-	data, err := root.ReadFile(descriptorFile)
-	if err != nil {
-		return nil, ErrInstall.Wrap(err, "%s has no %s", src, descriptorFile)
-	}
-	p := &Package{Dir: src}
-	if p.Descriptor, err = ParseDescriptor(filepath.Join(src, descriptorFile), data); err != nil {
 		return nil, err
 	}
-	p.Name, p.Version = p.Descriptor.Name, p.Descriptor.Version.String()
+	defer root.Close()
+	p := &Package{Dir: src, Name: d.Name, Version: d.Version.String(), Descriptor: d}
 	err = fs.WalkDir(root.FS(), ".", func(path string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
