@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"net/http"
-
-	"carbonado.dev/sdk/component"
 )
 
 // metricsPath is where a collector of metrics looks.
@@ -56,16 +54,8 @@ func (g *Gateway) routeName(p string) string {
 
 // metrics lets those in who may see them.
 func (g *Gateway) metrics(w http.ResponseWriter, r *http.Request, d door) {
-	if !g.options.OpenMetrics {
-		who, err := g.who(r, d, authRequired)
-		if err != nil {
-			g.unauthorized(w, r, err, authRequired)
-			return
-		}
-		if !component.Granted(who, APIPermission) {
-			fail(w, ErrForbidden.New("%s lacks %s", who.User, APIPermission))
-			return
-		}
+	if !g.options.OpenMetrics && g.permitted(w, r, d) == nil {
+		return
 	}
 	secure(w.Header())
 	w.Header().Set("Cache-Control", "no-store")

@@ -81,18 +81,27 @@ func (g *Gateway) api(w http.ResponseWriter, r *http.Request, d door) {
 		fail(w, ErrNoRoute.New("this node has no admin API"))
 		return
 	}
-	who, err := g.who(r, d, authRequired)
-	if err != nil {
-		g.unauthorized(w, r, err, authRequired)
-		return
-	}
-	if !component.Granted(who, APIPermission) {
-		fail(w, ErrForbidden.New("%s lacks %s", who.User, APIPermission))
+	who := g.permitted(w, r, d)
+	if who == nil {
 		return
 	}
 	secure(w.Header())
 	w.Header().Set("Cache-Control", "no-store")
 	g.options.API.ServeHTTP(w, r.WithContext(WithPrincipal(r.Context(), who)))
+}
+
+// permitted is who may use the kernel's own API; nil if nobody such asks, and then that has been answered.
+func (g *Gateway) permitted(w http.ResponseWriter, r *http.Request, d door) *commonv1.Principal {
+	who, err := g.who(r, d, authRequired)
+	if err != nil {
+		g.unauthorized(w, r, err, authRequired)
+		return nil
+	}
+	if !component.Granted(who, APIPermission) {
+		fail(w, ErrForbidden.New("%s lacks %s", who.User, APIPermission))
+		return nil
+	}
+	return who
 }
 
 func (g *Gateway) toRoute(w http.ResponseWriter, r *http.Request, d door, route entry) {
