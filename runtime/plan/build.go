@@ -256,10 +256,15 @@ func (n *node) met(reference int) bool {
 	return have >= r.Cardinality.Min
 }
 
+// lacks tells whether a reference is needed and running components do not satisfy it.
+func (b *builder) lacks(n *node, reference int) bool {
+	return n.Requires[reference].Cardinality.Needs(b.lasting) > 0 && !n.met(reference)
+}
+
 // satisfied tells whether running components satisfy all that a node needs.
 func (b *builder) satisfied(n *node) bool {
 	for i := range n.Requires {
-		if n.Requires[i].Cardinality.Needs(b.lasting) > 0 && !n.met(i) {
+		if b.lacks(n, i) {
 			return false
 		}
 	}
@@ -270,7 +275,7 @@ func (b *builder) satisfied(n *node) bool {
 func (b *builder) unmet(n *node) []int {
 	var out []int
 	for i := range n.Requires {
-		if r := &n.Requires[i]; r.Cardinality.Needs(b.lasting) > 0 && !n.met(i) {
+		if b.lacks(n, i) {
 			out = append(out, i)
 		}
 	}
