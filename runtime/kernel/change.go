@@ -365,12 +365,7 @@ func (k *Kernel) desired() admin.Desired {
 	return d
 }
 
-// replan makes what lies in the installation the desired state.
-func (k *Kernel) replan(ctx context.Context) error {
-	return k.replanFor(ctx, reconcile.KernelName, asItLies)
-}
-
-// replanFor is replan; actor and what stand in the history of the desired state.
+// replanFor makes what lies in the installation the desired state; actor and what stand in its history.
 func (k *Kernel) replanFor(ctx context.Context, actor, what string) error {
 	changes, err := func() ([]plan.Change, error) {
 		k.planning.Lock()

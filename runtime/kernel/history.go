@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"carbonado.dev/carbonado/runtime/component"
 )
@@ -66,6 +65,18 @@ func (h *history) of(name string, all bool) []component.Transition {
 		return append([]component.Transition(nil), h.run[name]...)
 	}
 	var out []component.Transition
+	h.each(func(b []byte) bool {
+		var e entry
+		if json.Unmarshal(b, &e) == nil && e.Component == name && e.To != 0 { // 0: a line that is no transition
+			out = append(out, e.Transition)
+		}
+		return true
+	})
+	return out
+}
+
+// each reads all lines that are kept, oldest first, until take answers false. A line is valid until take returns.
+func (h *history) each(take func(line []byte) bool) {
 	for _, path := range []string{h.path + ".1", h.path} {
 		f, err := os.Open(path)
 		if err != nil {
@@ -73,23 +84,15 @@ func (h *history) of(name string, all bool) []component.Transition {
 		}
 		s := bufio.NewScanner(f)
 		s.Buffer(nil, 1<<20)
-		for s.Scan() {
-			var e entry
-			if json.Unmarshal(s.Bytes(), &e) == nil && e.Component == name && e.To != 0 { // 0: a line that is no transition
-				out = append(out, e.Transition)
-			}
+		more := true
+		for more && s.Scan() {
+			more = take(s.Bytes())
 		}
 		f.Close()
+		if !more {
+			return
+		}
 	}
-	return out
 }
 
 func (h *history) close() { h.file.Close() }
-
-// sinceOf is when the last of the transitions was made.
-func sinceOf(moves []component.Transition) time.Time {
-	if len(moves) == 0 {
-		return time.Time{}
-	}
-	return moves[len(moves)-1].Time
-}

@@ -509,6 +509,7 @@ func (k *Kernel) close() {
 	if k.supervisor != nil {
 		k.supervisor.Close(ctx)
 	}
+	k.traces.close()
 	if c, ok := k.coordinator.(io.Closer); ok && c != nil {
 		_ = c.Close()
 	}

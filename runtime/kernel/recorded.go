@@ -1,9 +1,7 @@
 package kernel
 
 import (
-	"bufio"
 	"encoding/json"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -200,22 +198,10 @@ func (p *past) take(l line) {
 
 // lines reads all that is kept, oldest first, until take answers false.
 func (h *history) lines(take func(line) bool) {
-	for _, path := range []string{h.path + ".1", h.path} {
-		f, err := os.Open(path)
-		if err != nil {
-			continue
-		}
-		s := bufio.NewScanner(f)
-		s.Buffer(nil, 1<<20)
-		for s.Scan() {
-			var l line
-			if json.Unmarshal(s.Bytes(), &l) == nil && !take(l) {
-				f.Close()
-				return
-			}
-		}
-		f.Close()
-	}
+	h.each(func(b []byte) bool {
+		var l line
+		return json.Unmarshal(b, &l) != nil || take(l)
+	})
 }
 
 // fresh follows a cause through the components that it names: where one of them has a cause of its own, that one takes the place of what
