@@ -62,10 +62,3 @@ func ParsePrivilege(text string) (Privilege, error) {
 	}
 	return p, fmt.Errorf("no privilege is called %q: there are tls.server, net.connect, net.listen, repository.read:PATH, repository.link:data/NAME, files.read:/PATH and files.write:/PATH", kind)
 }
-
-func (p Privilege) String() string {
-	if p.Path == "" {
-		return string(p.Kind)
-	}
-	return string(p.Kind) + ":" + p.Path
-}

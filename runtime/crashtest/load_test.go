@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/apache/thrift/lib/go/thrift"
@@ -348,16 +347,4 @@ func bundle(session string, from, to int64, label string) *wire.ThriftEventBundl
 		b.IntAttributeList = append(b.IntAttributeList, int32(n%7))
 	}
 	return b
-}
-
-// plainOnce publishes one bundle as another agent would, and wants it acknowledged.
-func (l *lab) plainOnce(t *testing.T, from, to int64) {
-	t.Helper()
-	c := &plainClient{secure: l.port(7711), plain: l.port(7611), tls: l.trust()}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := c.publish(ctx, from, to, "once"); err != nil {
-		t.Fatal(err)
-	}
-	c.transport.Close()
 }

@@ -45,11 +45,6 @@ type Rule struct {
 	Access Access `json:"access"`
 }
 
-// empty tells whether nothing of a cage is asked for.
-func (c Cage) empty() bool {
-	return c.UID == 0 && !c.DropCapabilities && !c.Landlock && !c.Seccomp && !c.NoNetwork
-}
-
 // text is the cage as an argument of the launcher: one setting a line, paths quoted.
 func (c Cage) text() string {
 	var b strings.Builder

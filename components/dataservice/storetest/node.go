@@ -71,15 +71,6 @@ func (c *Client) Ctx() context.Context {
 	return ctx
 }
 
-// Must fails the test on an error.
-func Must[T any](t testing.TB, v T, err error) T {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
 // Col is short for a column of a schema.
 func Col(name string, typ analyticsv1.ColumnType) *analyticsv1.Column {
 	return &analyticsv1.Column{Name: name, Type: typ}
