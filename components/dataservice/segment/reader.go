@@ -2,7 +2,6 @@ package segment
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -153,18 +152,13 @@ type Range struct {
 }
 
 // Scan calls each with pieces of rows, in order, with the named columns (nil: all); names the file doesn't have are left out.
-func (r *Reader) Scan(ctx context.Context, names []string, in Range, each func(*rows.Rows) error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = ErrDamaged.New("%v", p)
-		}
-	}()
+func (r *Reader) Scan(ctx context.Context, names []string, in Range, each func(*rows.Rows) error) error {
 	cols := r.pick(names)
-	for g, group := range r.pf.RowGroups() {
+	for g := range r.pf.RowGroups() {
 		if !r.overlaps(g, in) {
 			continue
 		}
-		if err := r.scanGroup(ctx, group, cols, each); err != nil {
+		if err := r.scan(ctx, g, cols, each); err != nil {
 			return err
 		}
 	}
@@ -185,28 +179,27 @@ func (r *Reader) pick(names []string) []rows.Column {
 }
 
 func (r *Reader) overlaps(g int, in Range) bool {
-	chunks := r.pf.Metadata().RowGroups[g].Columns
-	bounds := func(name string) (lo, hi int64, ok bool) {
-		s := chunks[r.leaf[name]].MetaData.Statistics
-		if len(s.MinValue) != 8 || len(s.MaxValue) != 8 {
-			return 0, 0, false
-		}
-		return int64(binary.LittleEndian.Uint64(s.MinValue)), int64(binary.LittleEndian.Uint64(s.MaxValue)), true
-	}
 	if in.MaxSeq > 0 {
-		if lo, hi, ok := bounds(rows.SeqColumn); ok && (uint64(hi) < in.MinSeq || uint64(lo) > in.MaxSeq) {
+		if lo, hi, ok := r.longBounds(g, rows.SeqColumn); ok && (uint64(hi) < in.MinSeq || uint64(lo) > in.MaxSeq) {
 			return false
 		}
 	}
 	if in.From != in.To {
-		if lo, hi, ok := bounds(rows.TimeColumn); ok && (hi < in.From || lo >= in.To) {
+		if lo, hi, ok := r.longBounds(g, rows.TimeColumn); ok && (hi < in.From || lo >= in.To) {
 			return false
 		}
 	}
 	return true
 }
 
-func (r *Reader) scanGroup(ctx context.Context, group parquet.RowGroup, cols []rows.Column, each func(*rows.Rows) error) error {
+// scan is Scan for one row group.
+func (r *Reader) scan(ctx context.Context, g int, cols []rows.Column, each func(*rows.Rows) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = ErrDamaged.New("%v", p)
+		}
+	}()
+	group := r.pf.RowGroups()[g]
 	seq, tm, cr := r.cursors(group, cols)
 	defer closeAll(append(cr, seq, tm))
 	for left := group.NumRows(); left > 0; {
@@ -215,7 +208,6 @@ func (r *Reader) scanGroup(ctx context.Context, group parquet.RowGroup, cols []r
 		}
 		n := int(min(left, pageRows))
 		out := &rows.Rows{Cols: make([]rows.Col, len(cols))}
-		var err error
 		if out.Seq, err = seq.longs(n); err != nil {
 			return err
 		}

@@ -83,7 +83,7 @@ func write(t testing.TB, parts ...*rows.Rows) (string, Info) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := NewWriter(f, allColumns)
+	w, err := NewWriter(f, allColumns, GroupRows)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func equal(t testing.TB, got, want *rows.Rows) {
 
 func TestWhatIsWrittenIsRead(t *testing.T) {
 	for _, nulls := range []int{0, 5} {
-		for _, n := range []int{1, 7, pageRows, pageRows + 1, groupRows + 5000} {
+		for _, n := range []int{1, 7, pageRows, pageRows + 1, GroupRows + 5000} {
 			t.Run(fmt.Sprintf("%d rows, nulls %d", n, nulls), func(t *testing.T) {
 				all := makeRows(1, n, nulls)
 				name, info := write(t, all.Slice(0, n/3), all.Slice(n/3, n))
@@ -177,37 +177,42 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 // TestAnotherReaderReadsIt has arrow-go read the file, which shares no code with the writer.
 func TestAnotherReaderReadsIt(t *testing.T) {
 	for _, nulls := range []int{0, 5} {
-		all := makeRows(1, groupRows+9000, nulls)
+		all := makeRows(1, GroupRows+9000, nulls)
 		name, _ := write(t, all)
-		pf, err := file.OpenParquetFile(name, false)
+		readByArrow(t, name, all)
+	}
+}
+
+func readByArrow(t *testing.T, name string, all *rows.Rows) {
+	t.Helper()
+	pf, err := file.OpenParquetFile(name, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pf.Close()
+	fr, err := pqarrow.NewFileReader(pf, pqarrow.ArrowReadProperties{BatchSize: 1 << 20}, memory.DefaultAllocator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab, err := fr.ReadTable(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := all.Record(nil)
+	for i := range want.NumCols() {
+		col := tab.Column(int(i)).Data()
+		got, err := array.Concatenate(col.Chunks(), memory.DefaultAllocator)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer pf.Close()
-		fr, err := pqarrow.NewFileReader(pf, pqarrow.ArrowReadProperties{BatchSize: 1 << 20}, memory.DefaultAllocator)
-		if err != nil {
-			t.Fatal(err)
-		}
-		tab, err := fr.ReadTable(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := all.Record(nil)
-		for i := range want.NumCols() {
-			col := tab.Column(int(i)).Data()
-			got, err := array.Concatenate(col.Chunks(), memory.DefaultAllocator)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !array.ApproxEqual(got, want.Column(int(i)), array.WithNaNsEqual(true), array.WithAbsTolerance(0)) {
-				t.Fatalf("column %s differs", want.ColumnName(int(i)))
-			}
+		if !array.ApproxEqual(got, want.Column(int(i)), array.WithNaNsEqual(true), array.WithAbsTolerance(0)) {
+			t.Fatalf("column %s differs", want.ColumnName(int(i)))
 		}
 	}
 }
 
 func TestFetchFindsRowsBySeq(t *testing.T) {
-	all := makeRows(1, groupRows+9000, 7)
+	all := makeRows(1, GroupRows+9000, 7)
 	// Gaps: every row whose number ends in 3 is missing.
 	sel := all.Where(func(i int) bool { return all.Seq[i]%10 != 3 })
 	name, _ := write(t, all.Select(sel))
@@ -232,14 +237,14 @@ func TestFetchFindsRowsBySeq(t *testing.T) {
 }
 
 func TestRangeSkipsRowGroups(t *testing.T) {
-	all := makeRows(1, 2*groupRows, 0)
+	all := makeRows(1, 2*GroupRows, 0)
 	name, _ := write(t, all)
 	n := 0
-	err := reader(t, name).Scan(context.Background(), []string{}, Range{MinSeq: groupRows + 10, MaxSeq: groupRows + 20}, func(p *rows.Rows) error {
+	err := reader(t, name).Scan(context.Background(), []string{}, Range{MinSeq: GroupRows + 10, MaxSeq: GroupRows + 20}, func(p *rows.Rows) error {
 		n += p.Len()
 		return nil
 	})
-	if err != nil || n != groupRows {
+	if err != nil || n != GroupRows {
 		t.Fatalf("%d rows, %v", n, err)
 	}
 }
@@ -349,7 +354,7 @@ func BenchmarkCut(b *testing.B) {
 	}
 	b.ReportAllocs()
 	f := &nullFile{}
-	w, err := NewWriter(f, cols)
+	w, err := NewWriter(f, cols, GroupRows)
 	if err != nil {
 		b.Fatal(err)
 	}

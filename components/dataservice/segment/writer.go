@@ -24,10 +24,12 @@ import (
 )
 
 const (
-	// groupRows is the size of a row group: DuckDB's own, so that its threads share a file well.
-	groupRows = 122880
+	// GroupRows is the usual size of a row group: DuckDB's own, so that its threads share a file well.
+	GroupRows = 122880
 	// groupBytes bounds the memory of a writer: a row group ends earlier if its values take more.
 	groupBytes = 24 << 20
+	// creator is who a file says that it was written by.
+	creator = "carbonado"
 	// pageRows is the size of a page: what must be decoded to get at one row.
 	pageRows = 8192
 	// flushBytes is how much is gathered before it is written to the file.
@@ -56,18 +58,20 @@ type Writer struct {
 	info Info
 
 	inGroup int
+	group   int64 // rows of a full row group
+	limit   int   // of rows in the present one
 	scratch []byte
 	page    []byte
 }
 
-// NewWriter begins a file with the given columns besides `_seq` and `_timestamp`.
-func NewWriter(f vfs.File, cols []rows.Column) (*Writer, error) {
+// NewWriter begins a file with the given columns besides `_seq` and `_timestamp`, in row groups of about groupRows.
+func NewWriter(f vfs.File, cols []rows.Column, groupRows int) (*Writer, error) {
 	zw, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 		zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(256<<10), zstd.WithEncoderCRC(false))
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{f: f, zw: zw}
+	w := &Writer{f: f, zw: zw, group: int64(groupRows), limit: groupRows}
 	w.info.Columns = cols
 	w.info.MinTime, w.info.MaxTime = math.MaxInt64, math.MinInt64
 	w.cols = append(w.cols, newColumn(rows.SeqColumn, rows.Long, true), newColumn(rows.TimeColumn, rows.Long, true))
@@ -78,10 +82,19 @@ func NewWriter(f vfs.File, cols []rows.Column) (*Writer, error) {
 	return w, nil
 }
 
+// Expect says how many rows come: they are put into row groups of about one size.
+func (w *Writer) Expect(n int64) {
+	groups := max(1, (n+w.group/2)/w.group)
+	w.limit = int(max(1, (n+groups-1)/groups))
+}
+
+// Rows is how many rows were added.
+func (w *Writer) Rows() int64 { return w.info.Rows }
+
 // Append adds rows; `_seq` must ascend over all calls. Columns that the writer doesn't have are an error, absent ones are null.
 func (w *Writer) Append(r *rows.Rows) error {
 	for r.Len() > 0 {
-		n := min(r.Len(), groupRows-w.inGroup)
+		n := min(r.Len(), w.limit-w.inGroup)
 		if err := w.append(r.Slice(0, n)); err != nil {
 			return err
 		}
@@ -127,7 +140,7 @@ func (w *Writer) append(r *rows.Rows) error {
 		return fmt.Errorf("segment: %d of %d columns are not in the file", len(r.Cols)-found, len(r.Cols))
 	}
 	w.inGroup += n
-	if w.inGroup >= groupRows || bytes >= groupBytes {
+	if w.inGroup >= w.limit || bytes >= groupBytes {
 		return w.flushGroup()
 	}
 	return nil
@@ -144,7 +157,7 @@ func (w *Writer) Close() (Info, error) {
 	}
 	w.meta.Version = 2
 	w.meta.NumRows = w.info.Rows
-	w.meta.CreatedBy = "carbonado"
+	w.meta.CreatedBy = creator
 	w.meta.Schema = append(w.meta.Schema, format.SchemaElement{Name: "rows", NumChildren: thrift.New(int32(len(w.cols)))})
 	for _, c := range w.cols {
 		w.meta.Schema = append(w.meta.Schema, c.element())
@@ -186,12 +199,14 @@ func (w *Writer) flush() error {
 
 func marshal(v any) ([]byte, error) { return thrift.Marshal(new(thrift.CompactProtocol), v) }
 
+func (w *Writer) ordinal() int16 { return int16(min(len(w.meta.RowGroups), math.MaxInt16)) }
+
 func (w *Writer) flushGroup() error {
 	n := w.inGroup
 	if n == 0 {
 		return nil
 	}
-	group := format.RowGroup{NumRows: int64(n), FileOffset: w.off, Ordinal: int16(min(len(w.meta.RowGroups), math.MaxInt16))}
+	group := format.RowGroup{NumRows: int64(n), FileOffset: w.off, Ordinal: w.ordinal()}
 	for _, c := range w.cols {
 		chunk, err := w.writeChunk(c, n)
 		if err != nil {

@@ -153,10 +153,8 @@ func (s *Store) compact(t *table, part []*segFile) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range part {
-		if err := s.copySegment(out, f, dead); err != nil {
-			return out.abandon(err)
-		}
+	if err := s.merge(out, part, dead); err != nil {
+		return out.abandon(err)
 	}
 	seg, err := out.close(asOf)
 	if err != nil {
@@ -189,13 +187,20 @@ func (s *Store) compact(t *table, part []*segFile) error {
 	return nil
 }
 
-func (s *Store) copySegment(out *segmentWriter, f *segFile, dead *roaring64.Bitmap) error {
-	r, err := s.readers.get(f)
-	if err != nil {
-		return err
+func (s *Store) merge(out *segmentWriter, part []*segFile, dead *roaring64.Bitmap) error {
+	readers := make([]*segment.Reader, 0, len(part))
+	for _, f := range part {
+		r, err := s.readers.get(f)
+		if err != nil {
+			return err
+		}
+		defer s.readers.done(r)
+		readers = append(readers, r.Reader)
 	}
-	defer s.readers.done(r)
-	return r.Scan(s.ctx, nil, segment.Range{}, func(p *rows.Rows) error { return out.append(p, dead) })
+	return out.w.Merge(s.ctx, readers, segment.Keep{
+		Whole: func(first, last uint64) bool { return deadIn(dead, first, last).IsEmpty() },
+		Rows:  func(r *rows.Rows) *rows.Rows { return alive(r, dead) },
+	})
 }
 
 // trimDeaths forgets, for tables with a long list, the deaths that are older than every segment. Subscribers from before get

@@ -322,6 +322,11 @@ func (s *Store) writeGroup(t *table, g []*entry, dead *roaring64.Bitmap, asOf ui
 	if err != nil {
 		return nil, err
 	}
+	var n int64
+	for _, e := range g {
+		n += int64(e.rows)
+	}
+	out.w.Expect(n)
 	var buf []byte
 	for _, e := range g {
 		if err := s.ctx.Err(); err != nil {
@@ -345,7 +350,6 @@ type segmentWriter struct {
 	file interface{ Close() error }
 	id   uint64
 	rel  string
-	n    int
 }
 
 func (s *Store) newSegmentWriter(t *table, cols []rows.Column) (*segmentWriter, error) {
@@ -359,7 +363,7 @@ func (s *Store) newSegmentWriter(t *table, cols []rows.Column) (*segmentWriter, 
 		return nil, err
 	}
 	out := &segmentWriter{s: s, file: f, id: id, rel: rel}
-	if out.w, err = segment.NewWriter(f, cols); err != nil {
+	if out.w, err = segment.NewWriter(f, cols, s.opts.GroupRows); err != nil {
 		return nil, out.abandon(err)
 	}
 	return out, nil
@@ -367,11 +371,7 @@ func (s *Store) newSegmentWriter(t *table, cols []rows.Column) (*segmentWriter, 
 
 // append adds the rows that are not dead.
 func (o *segmentWriter) append(r *rows.Rows, dead *roaring64.Bitmap) error {
-	if r = alive(r, dead); r.Len() == 0 {
-		return nil
-	}
-	o.n += r.Len()
-	return o.w.Append(r)
+	return o.w.Append(alive(r, dead))
 }
 
 // alive leaves dead rows out.
@@ -391,7 +391,7 @@ func (o *segmentWriter) abandon(err error) error {
 
 // close makes the file durable; nil without rows.
 func (o *segmentWriter) close(asOf uint64) (*segFile, error) {
-	if o.n == 0 {
+	if o.w.Rows() == 0 {
 		return nil, o.abandon(nil)
 	}
 	info, err := o.w.Close()

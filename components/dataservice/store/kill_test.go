@@ -41,7 +41,7 @@ func bundleRows(counter uint64) []storetest.Row {
 func killOptions(dir string) store.Options {
 	return store.Options{
 		Dir: filepath.Join(dir, "data"), Segments: filepath.Join(dir, "segments"), Staging: filepath.Join(dir, "staging"),
-		LogFileSize: 64 << 10, CutRows: 400, Idle: 5 * time.Millisecond, Grace: time.Nanosecond,
+		LogFileSize: 64 << 10, CutRows: 400, GroupRows: 100, Idle: 5 * time.Millisecond, Grace: time.Nanosecond,
 	}
 }
 

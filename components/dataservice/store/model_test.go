@@ -75,7 +75,8 @@ func newWorld(rt *rapid.T, tb testing.TB) *world {
 	w := &world{T: rt, tb: tb, dir: dir, plain: map[int32]int64{}, keyed: map[string]int32{}, feeds: map[string]*follower{}}
 	w.opts = store.Options{
 		Dir: filepath.Join(dir, "data"), Segments: filepath.Join(dir, "segments"), Staging: filepath.Join(dir, "staging"),
-		NoSync: true, LogFileSize: 16 << 10, Idle: time.Hour, Grace: time.Nanosecond,
+		NoSync: true, LogFileSize: 16 << 10, Idle: time.Hour, Grace: time.Nanosecond, CutRows: 1 << 20,
+		GroupRows: rapid.SampledFrom([]int{3, 20, segment.GroupRows}).Draw(rt, "rows of a group"),
 	}
 	w.stream = storetest.NewStream(tb, "s:1.0.0", arrow.Field{Name: "n", Type: arrow.PrimitiveTypes.Int32}, arrow.Field{Name: "k", Type: arrow.BinaryTypes.String})
 	w.open()
@@ -235,7 +236,7 @@ func (w *world) stage(path string, first uint64, rs []storetest.Row, keyed bool)
 	}
 	f, err := vfs.OS.Create(path)
 	w.must(err)
-	sw, err := segment.NewWriter(f, r.Columns())
+	sw, err := segment.NewWriter(f, r.Columns(), segment.GroupRows)
 	w.must(err)
 	w.must(sw.Append(r))
 	_, err = sw.Close()

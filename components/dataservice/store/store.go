@@ -26,6 +26,7 @@ import (
 	"carbonado.dev/carbonado/components/dataservice/keyindex"
 	"carbonado.dev/carbonado/components/dataservice/manifest"
 	"carbonado.dev/carbonado/components/dataservice/rows"
+	"carbonado.dev/carbonado/components/dataservice/segment"
 	"carbonado.dev/carbonado/components/dataservice/source"
 	"carbonado.dev/carbonado/components/dataservice/vfs"
 	"carbonado.dev/carbonado/components/dataservice/wal"
@@ -48,6 +49,8 @@ type Options struct {
 
 	LogFileSize int64
 	NoSync      bool
+	// GroupRows is the usual length of a segment's row groups.
+	GroupRows int
 	// A table's tail is cut when it has so many rows, or bytes, or is so old.
 	CutRows  int64
 	CutBytes int64
@@ -78,7 +81,8 @@ func (o *Options) defaults() {
 	if len(o.Stores) == 0 {
 		o.Stores = []string{"EVENT_STORE", "PROCESSED_DATA_STORE"}
 	}
-	set(&o.CutRows, 245760) // two row groups
+	set(&o.GroupRows, segment.GroupRows)
+	set(&o.CutRows, 2*int64(o.GroupRows))
 	set(&o.CutBytes, 64<<20)
 	set(&o.CutAge, 5*time.Minute)
 	set(&o.Grace, time.Minute)

@@ -45,7 +45,7 @@ func (c *Client) Stage(folder, name string, first uint64, ns []int32, keys ...st
 	if err != nil {
 		c.Fatal(err)
 	}
-	w, err := segment.NewWriter(f, r.Columns())
+	w, err := segment.NewWriter(f, r.Columns(), segment.GroupRows)
 	if err == nil {
 		err = w.Append(r)
 	}
