@@ -15,11 +15,12 @@ var ErrBreaks = cause.Define("CBN-PLAN-020", "A provider's contract breaks a con
 	"Build the consumer with the provider's contract, or give the provider the method or field back.")
 
 // broken says what of a consumer's contract an offer does not keep; nil if it keeps all, or if one side carries no contract.
-func broken(who *node, r *component.Require, o offer) error {
-	if o.node == nil || o.node.Package == nil || who.Package == nil {
+func (b *builder) broken(who *node, r *component.Require, o *offer) error {
+	pack := b.nodes[o.node].pack
+	if pack == nil || who.pack == nil {
 		return nil
 	}
-	have, want := o.node.Package.Contracts[o.provide.Contract], builtWith(who, r)
+	have, want := pack.Contracts[o.provide.Contract], builtWith(who, r)
 	if have == nil || want == nil || bytes.Equal(have, want) {
 		return nil
 	}
@@ -44,11 +45,11 @@ func broken(who *node, r *component.Require, o offer) error {
 // builtWith is the contract that a component was built with for a reference; nil if it is not known.
 func builtWith(who *node, r *component.Require) []byte {
 	if r.Contract != "" {
-		return who.Package.Contracts[r.Contract]
+		return who.pack.Contracts[r.Contract]
 	}
 	for i := range who.desc.Provides {
 		if p := &who.desc.Provides[i]; p.Service == r.Service {
-			return who.Package.Contracts[p.Contract]
+			return who.pack.Contracts[p.Contract]
 		}
 	}
 	return nil

@@ -41,54 +41,49 @@ type Share struct {
 	Rule string `json:"rule,omitempty" yaml:"rule,omitempty"`
 }
 
-// gates works out what the gates of a component expect: static numbers, less what disabled components would have brought.
-func (b *builder) gates(n *node) {
-	n.Gates = []Gate{}
-	if n.desc == nil {
-		return
-	}
-	for _, g := range n.desc.Gates {
+// gates works out what the gates of a node expect: static numbers, less what disabled components would have brought.
+func (b *builder) gates(n int32) []Gate {
+	all := []Gate{}
+	for _, g := range b.nodes[n].desc.Gates {
 		out := Gate{Name: g.Name, Deadline: g.Deadline.String(), Policy: g.Policy(), Services: []GateService{}, Spec: g}
 		for i := range g.Services {
 			out.Services = append(out.Services, b.gateService(n, &g.Services[i]))
 		}
-		n.Gates = append(n.Gates, out)
+		all = append(all, out)
 	}
+	return all
 }
 
-func (b *builder) gateService(n *node, s *component.GateService) GateService {
+func (b *builder) gateService(n int32, s *component.GateService) GateService {
 	out := GateService{Service: s.Service, Filter: s.Filter.Text(), From: []Share{}, Less: []Share{}, Capabilities: []string{}}
 	if s.Versions != nil {
 		out.Version = s.Versions.String()
 	}
 	total, less := 0, 0
-	share := func(o offer, count int) {
-		switch {
-		case o.node == nil:
-			total += count
-			out.From = append(out.From, Share{Component: KernelName, Count: count})
-		case o.node.Enabled:
-			total += count
-			out.From = append(out.From, Share{Component: o.node.Name, Count: count})
-		case count > 0:
-			less += count
-			out.Less = append(out.Less, Share{Component: o.node.Name, Count: count, Rule: o.node.Rule})
-		}
-	}
 	asked := s.Require("")
-	for _, o := range b.offers[s.Service] {
-		if fits(n, &asked, o) && o.provide.Properties[component.GateSkip] != "true" {
-			share(o, o.provide.Count)
+	for _, i := range b.offering(s.Service) {
+		o := &b.offers[i]
+		if o.node == n || !b.matches(&b.nodes[n], &asked, o) || o.provide.Properties[component.GateSkip] == "true" {
+			continue
+		}
+		switch from := &b.nodes[o.node]; {
+		case from.enabled:
+			total += o.provide.Count
+			out.From = append(out.From, Share{Component: from.name, Count: o.provide.Count})
+		case o.provide.Count > 0:
+			less += o.provide.Count
+			out.Less = append(out.Less, Share{Component: from.name, Count: o.provide.Count, Rule: from.rule})
 		}
 	}
-	for _, o := range b.offers[component.CapabilityService] {
-		switch about := o.provide.Properties[component.CapabilityOf]; {
-		case o.node == nil || o.node == n || about != s.Service:
-		case o.node.Enabled:
-			out.Capabilities = append(out.Capabilities, o.node.Name)
+	for _, i := range b.offering(component.CapabilityService) {
+		o := &b.offers[i]
+		switch from, about := &b.nodes[o.node], o.provide.Properties[component.CapabilityOf]; {
+		case o.node == n || about != s.Service:
+		case from.enabled:
+			out.Capabilities = append(out.Capabilities, from.name)
 		default:
 			count, _ := strconv.Atoi(o.provide.Properties[component.CapabilityCount]) // absent: it is not known what it would have said
-			out.Less = append(out.Less, Share{Component: o.node.Name, Count: count, Rule: o.node.Rule})
+			out.Less = append(out.Less, Share{Component: from.name, Count: count, Rule: from.rule})
 		}
 	}
 	out.Expected = total

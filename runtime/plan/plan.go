@@ -28,8 +28,9 @@ type Plan struct {
 	Profile string `json:"-" yaml:"-"`
 	// Components: those that run in their order, then the others by name.
 	Components []Component `json:"components" yaml:"components"`
-	// byName is where a component stands in Components.
-	byName map[string]int
+	// numbers are those of names; places, by them, are where components stand in Components.
+	numbers numbers
+	places  []int32
 }
 
 // Component is what the plan says about one name.
@@ -87,8 +88,8 @@ type Wire struct {
 
 // Find gives what the plan says about a name; nil if it says nothing.
 func (p *Plan) Find(name string) *Component {
-	if i, ok := p.byName[name]; ok {
-		return &p.Components[i]
+	if n, ok := p.numbers[name]; ok {
+		return &p.Components[p.places[n]]
 	}
 	return nil
 }

@@ -270,6 +270,22 @@ func TestUsesAreStartedFirst(t *testing.T) {
 	}
 }
 
+// TestPlanningAllocatesByTheBuild: what a build works with is made in a few pieces, however many components there are.
+func TestPlanningAllocatesByTheBuild(t *testing.T) {
+	allocations := func(components int) float64 {
+		packages := []*catalog.Package{pack(t, "C0", "provides: [{service: t.S0, version: 1.0.0}]")}
+		for i := 1; i < components; i++ {
+			packages = append(packages, pack(t, fmt.Sprintf("C%d", i), fmt.Sprintf("provides: [{service: t.S%d, version: 1.0.0}]", i),
+				fmt.Sprintf(`requires: [{name: a, service: t.S%d, version: "[1.0,2)", cardinality: 1..1}, {name: b, service: t.S0, cardinality: 0..1}]`, i-1)))
+		}
+		in := input(packages...)
+		return testing.AllocsPerRun(3, func() { plan.Build(in) })
+	}
+	if few, many := allocations(100), allocations(400); many > few+50 {
+		t.Errorf("%g allocations for 100 components, %g for 400", few, many)
+	}
+}
+
 // world makes an installation at random.
 func world(t *rapid.T, tb testing.TB) plan.Input {
 	services := []string{"t.A", "t.B", "t.C", "t.D"}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/profile"
 	"carbonado.dev/sdk/cause"
 )
 
@@ -33,21 +34,20 @@ var (
 	ErrConfig  = cause.Define("CBN-PLAN-010", "A component must not be started with its configuration.", "See the chain.")
 )
 
-// ownCause says why a component can't run whatever others do; nil if nothing.
-func (n *node) ownCause() *component.Cause {
-	d := n.decision
+// ownCause says why a component can't run whatever others do, d being the verdict on it; nil if nothing.
+func (n *node) ownCause(d profile.Decision) *component.Cause {
 	switch {
-	case !n.Installed:
-		return component.CauseOf(ErrNotInstalled.New("%s is not installed", n.Name))
-	case !n.Enabled:
-		return component.CauseOf(ErrDisabled.New("%s is disabled: %s", n.Name, d.Rule).At(d.File, d.Line, 0).Fix("%s", d.Fix))
-	case n.Package.Cause != nil:
-		c := component.CauseOf(ErrPackage.New("the package %s %s must not be started", n.Name, n.Package.Version)).Because(*n.Package.Cause)
-		c.Fix = n.Package.Cause.Fix
+	case n.pack == nil:
+		return component.CauseOf(ErrNotInstalled.New("%s is not installed", n.name))
+	case !d.Enabled:
+		return component.CauseOf(ErrDisabled.New("%s is disabled: %s", n.name, d.Rule).At(d.File, d.Line, 0).Fix("%s", d.Fix))
+	case n.pack.Cause != nil:
+		c := component.CauseOf(ErrPackage.New("the package %s %s must not be started", n.name, n.pack.Version)).Because(*n.pack.Cause)
+		c.Fix = n.pack.Cause.Fix
 		return &c
-	case n.Config != nil && n.Config.Cause != nil:
-		c := component.CauseOf(ErrConfig.New("the configuration of %s is not right", n.Name)).Because(*n.Config.Cause)
-		c.Fix = n.Config.Cause.Fix
+	case n.config != nil && n.config.Cause != nil:
+		c := component.CauseOf(ErrConfig.New("the configuration of %s is not right", n.name)).Because(*n.config.Cause)
+		c.Fix = n.config.Cause.Fix
 		return &c
 	}
 	return nil
@@ -56,12 +56,13 @@ func (n *node) ownCause() *component.Cause {
 // shareCause reports a share that its owner, though installed, does not have.
 func (b *builder) shareCause(n *node) *component.Cause {
 	for _, u := range n.desc.Uses {
-		owner := b.nodes[u.Component]
-		if owner == nil || owner.desc == nil {
+		i, known := b.numbers[u.Component]
+		if !known || b.nodes[i].desc == nil {
 			continue
 		}
+		owner := &b.nodes[i]
 		if !slices.ContainsFunc(owner.desc.Shares, func(s component.Share) bool { return s.Name == u.Share }) {
-			return component.CauseOf(ErrShare.New("%s uses %s, but %s %s has no such share", n.Name, u, owner.Name, owner.desc.Version).
+			return component.CauseOf(ErrShare.New("%s uses %s, but %s %s has no such share", n.name, u, owner.name, owner.desc.Version).
 				At(n.desc.File, 0, 0))
 		}
 	}
@@ -69,18 +70,30 @@ func (b *builder) shareCause(n *node) *component.Cause {
 }
 
 // causes says why a component does not run: one entry per candidate of each unmet reference.
-func (b *builder) causes(n *node) []component.Cause {
-	if n.own != nil {
-		return []component.Cause{*n.own}
+func (b *builder) causes(n int32) []component.Cause {
+	me := &b.nodes[n]
+	if me.own != nil {
+		return []component.Cause{*me.own}
 	}
 	var out []component.Cause
-	for _, i := range b.unmet(n) {
-		candidates := b.candidates(n, i)
+	for _, w := range b.unmet(n) {
+		candidates := b.candidates(w)
 		for _, o := range candidates {
-			out = append(out, b.chain(n, i, o))
+			out = append(out, b.chain(w, o))
 		}
 		if len(candidates) == 0 {
-			out = append(out, missing(n, &n.Requires[i]).Because(b.tooFew(n, i)))
+			out = append(out, b.missing(w).Because(b.tooFew(w)))
+		}
+	}
+	return out
+}
+
+// unmet lists the mandatory references of a node that running components do not satisfy.
+func (b *builder) unmet(n int32) []int32 {
+	var out []int32
+	for i := range b.nodes[n].requires {
+		if w := b.nodes[n].wants + int32(i); b.wants[w].lacks > 0 {
+			out = append(out, w)
 		}
 	}
 	return out
@@ -88,20 +101,19 @@ func (b *builder) causes(n *node) []component.Cause {
 
 // candidates lists who could have satisfied a reference but for some reason, the likeliest first; one nil offer if nobody
 // offers the service at all; none if all that are right run and are too few.
-func (b *builder) candidates(n *node, reference int) []*offer {
-	r := &n.Requires[reference]
+func (b *builder) candidates(w int32) []*offer {
 	var good, bad []*offer
 	few := false
-	for i := range b.offers[r.Service] {
-		o := &b.offers[r.Service][i]
+	for _, i := range b.byContract.of(b.wants[w].contract) {
+		o := &b.offers[i]
 		switch {
-		case o.node == n:
-		case fits(n, r, *o) && o.runs():
-			few = true
-		case fits(n, r, *o):
-			good = append(good, o)
-		default:
+		case o.node == b.wants[w].node:
+		case !b.suits(w, i):
 			bad = append(bad, o)
+		case b.turns[o.node].runs:
+			few = true
+		default:
+			good = append(good, o)
 		}
 	}
 	if all := append(good, bad...); len(all) > 0 || few {
@@ -112,33 +124,30 @@ func (b *builder) candidates(n *node, reference int) []*offer {
 
 // chain follows one candidate of an unmet reference down to the leaf. On the way each component is represented by its first
 // unmet reference and that one's first candidate, so the chain ends, or comes back to a component that is in it.
-func (b *builder) chain(n *node, reference int, o *offer) component.Cause {
-	r := &n.Requires[reference]
-	top := missing(n, r)
-	at := top
-	path := []*node{n}
+func (b *builder) chain(w int32, o *offer) component.Cause {
+	at := b.missing(w)
+	path := []int32{b.wants[w].node}
 	var below []component.Cause
 	for {
-		if leaf := reject(n, r, o); leaf != nil {
+		if leaf := b.reject(w, o); leaf != nil {
 			below = append(below, *leaf)
 			break
 		}
-		n = o.node
+		n := o.node
 		if i := slices.Index(path, n); i >= 0 {
-			below = append(below, cycle(path[i:]))
+			below = append(below, b.cycle(path[i:]))
 			break
 		}
 		path = append(path, n)
-		if n.own != nil {
-			below = append(below, *n.own)
+		if own := b.nodes[n].own; own != nil {
+			below = append(below, *own)
 			break
 		}
-		reference = b.unmet(n)[0]
-		r = &n.Requires[reference]
-		below = append(below, missing(n, r))
-		candidates := b.candidates(n, reference)
+		w = b.unmet(n)[0]
+		below = append(below, b.missing(w))
+		candidates := b.candidates(w)
 		if len(candidates) == 0 {
-			below = append(below, b.tooFew(n, reference))
+			below = append(below, b.tooFew(w))
 			break
 		}
 		o = candidates[0]
@@ -150,22 +159,25 @@ func (b *builder) chain(n *node, reference int, o *offer) component.Cause {
 }
 
 // missing is the cause that stands for an unmet reference.
-func missing(n *node, r *component.Require) component.Cause {
+func (b *builder) missing(w int32) component.Cause {
+	n, r := &b.nodes[b.wants[w].node], b.require(w)
 	many := ""
 	if r.Cardinality.Min > 1 {
 		many = fmt.Sprintf("%d of ", r.Cardinality.Min)
 	}
-	return *component.CauseOf(ErrMissing.New("%s needs %s%s (%s%s) to start", n.Name, many, r.Name, r.Service, wanted(r)).
+	return *component.CauseOf(ErrMissing.New("%s needs %s%s (%s%s) to start", n.name, many, r.Name, r.Service, wanted(r)).
 		At(n.desc.File, r.Line, 0))
 }
 
 // tooFew says how many providers run where more are asked for.
-func (b *builder) tooFew(n *node, reference int) component.Cause {
+func (b *builder) tooFew(w int32) component.Cause {
 	var names []string
-	for _, o := range b.providers(n, reference) {
-		names = append(names, o.name())
+	for _, f := range b.fitting(w) {
+		if provider := b.offers[f.offer].node; b.turns[provider].runs {
+			names = append(names, b.nodes[provider].name)
+		}
 	}
-	return *component.CauseOf(ErrTooFew.New("%d of %d providers run: %s", len(names), n.Requires[reference].Cardinality.Min, strings.Join(names, ", ")))
+	return *component.CauseOf(ErrTooFew.New("%d of %d providers run: %s", len(names), b.wants[w].min, strings.Join(names, ", ")))
 }
 
 // wanted writes a reference's range and filter.
@@ -181,21 +193,25 @@ func wanted(r *component.Require) string {
 }
 
 // reject says why an offer will never do for a reference; nil if only its provider does not run.
-func reject(n *node, r *component.Require, o *offer) *component.Cause {
+func (b *builder) reject(w int32, o *offer) *component.Cause {
+	n, r := &b.nodes[b.wants[w].node], b.require(w)
 	switch {
 	case o == nil && slices.ContainsFunc(n.desc.Provides, func(p component.Provide) bool { return p.Service == r.Service }):
 		return component.CauseOf(ErrNoProvider.New("no other installed component provides %s", r.Service))
 	case o == nil:
 		return component.CauseOf(ErrNoProvider.New("no installed component provides %s", r.Service))
-	case !r.Versions.Has(o.provide.Version):
+	}
+	provider := &b.nodes[o.node]
+	if !r.Versions.Has(o.provide.Version) {
 		return component.CauseOf(ErrVersion.New("%s provides %s in version %s, which is not in %s",
-			o.name(), r.Service, o.provide.Version, r.Versions))
+			provider.name, r.Service, o.provide.Version, r.Versions))
 	}
-	if term := mismatch(r, *o); term != "" {
-		return component.CauseOf(ErrFilter.New("%s provides %s with %s, which does not match %s", o.name(), r.Service, properties(o.provide), term))
+	if term := mismatch(r, o); term != "" {
+		return component.CauseOf(ErrFilter.New("%s provides %s with %s, which does not match %s",
+			provider.name, r.Service, properties(o.provide), term))
 	}
-	if b := broken(n, r, *o); b != nil {
-		return component.CauseOf(ErrBreaks.Wrap(b, "%s %s breaks %s %s", o.name(), o.node.Package.Version, n.Name, n.Package.Version))
+	if err := b.broken(n, r, o); err != nil {
+		return component.CauseOf(ErrBreaks.Wrap(err, "%s %s breaks %s %s", provider.name, provider.pack.Version, n.name, n.pack.Version))
 	}
 	return nil
 }
@@ -212,17 +228,17 @@ func properties(p *component.Provide) string {
 	return strings.Join(parts, ", ")
 }
 
-// cycle prints a circle of components, from the first by name.
-func cycle(path []*node) component.Cause {
+// cycle prints a circle of nodes, from the first by name.
+func (b *builder) cycle(path []int32) component.Cause {
 	least := 0
 	for i, n := range path {
-		if n.Name < path[least].Name {
+		if b.nodes[n].name < b.nodes[path[least]].name {
 			least = i
 		}
 	}
 	var names []string
 	for i := range len(path) + 1 {
-		names = append(names, path[(least+i)%len(path)].Name)
+		names = append(names, b.nodes[path[(least+i)%len(path)]].name)
 	}
 	return *component.CauseOf(ErrCycle.New("%s: each needs the next to start", strings.Join(names, " → ")))
 }
