@@ -184,7 +184,7 @@ func (c *Catalog) fill(p *Package, mode fs.FileMode) error {
 	if err != nil {
 		return ErrDescriptor.Wrap(err, "%s %s has no %s that can be read", p.Name, p.Version, descriptorFile)
 	}
-	if p.Descriptor, err = ParseDescriptor(c.shown(p, descriptorFile), data); err != nil {
+	if p.Descriptor, err = descriptors.parse(c.shown(p, descriptorFile), data); err != nil {
 		return err
 	}
 	if p.Descriptor.Name != p.Name || p.Descriptor.Version.String() != p.Version {

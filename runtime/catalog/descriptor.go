@@ -139,6 +139,42 @@ func ParseDescriptor(file string, data []byte) (*component.Descriptor, error) {
 	return d, nil
 }
 
+// descriptors remembers what was parsed: packages are scanned at every change of anything, and descriptors seldom are what changed.
+var descriptors descriptorCache
+
+// descriptorCache has the last good content of each file. It is safe for concurrent use.
+type descriptorCache struct {
+	mu     sync.Mutex
+	byFile map[string]parsed
+}
+
+type parsed struct {
+	data string
+	d    *component.Descriptor
+}
+
+// parse is ParseDescriptor; the descriptor is the caller's own, what it refers to is shared.
+func (c *descriptorCache) parse(file string, data []byte) (*component.Descriptor, error) {
+	c.mu.Lock()
+	have := c.byFile[file]
+	c.mu.Unlock()
+	if have.d == nil || have.data != string(data) {
+		d, err := ParseDescriptor(file, data)
+		if err != nil {
+			return nil, err
+		}
+		have = parsed{string(data), d}
+		c.mu.Lock()
+		if c.byFile == nil {
+			c.byFile = map[string]parsed{}
+		}
+		c.byFile[file] = have
+		c.mu.Unlock()
+	}
+	own := *have.d
+	return &own, nil
+}
+
 // join makes one error of several, the first first.
 func join(faults []*cause.Error) error {
 	errs := make([]error, len(faults))
