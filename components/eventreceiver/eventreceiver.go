@@ -222,15 +222,20 @@ func (r *receiver) Release(context.Context) error {
 	return nil
 }
 
+// stopPatience bounds the wait for the outcomes of messages under way.
+const stopPatience = 3 * time.Second
+
 // Stop ends links and receivers.
-func (r *receiver) Stop(context.Context) error {
+func (r *receiver) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	defer cancel()
+	r.inputs.Close(ctx)
 	if r.cancel != nil {
 		r.cancel()
 	}
 	for _, s := range r.servers {
 		s.Close()
 	}
-	r.inputs.Close()
 	r.forward.Close()
 	r.wg.Wait()
 	r.report.flush()

@@ -200,7 +200,8 @@ func (s *streamAdmin) Delete(ctx context.Context, req *analyticsv1.DeleteStreamR
 	return &analyticsv1.DeleteStreamResponse{Existed: existed}, nil
 }
 
-// Watch implements analyticsv1.StreamAdminServer. It is level-triggered: changes that follow fast on each other may be joined.
+// Watch implements analyticsv1.StreamAdminServer. It is level-triggered: changes that follow fast on each other may be joined. It ends when
+// another process takes over; that one tells all anew.
 func (s *streamAdmin) Watch(req *analyticsv1.WatchStreamsRequest, stream grpc.ServerStreamingServer[analyticsv1.WatchStreamsResponse]) error {
 	if err := s.tenant(req.GetTenant()); err != nil {
 		return err
@@ -235,6 +236,8 @@ func (s *streamAdmin) Watch(req *analyticsv1.WatchStreamsRequest, stream grpc.Se
 		}
 		select {
 		case <-changed:
+		case <-component.Draining(stream.Context()):
+			return nil
 		case <-stream.Context().Done():
 			return nil
 		case <-s.r.c.Context().Done():

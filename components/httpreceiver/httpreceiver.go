@@ -39,10 +39,18 @@ type adapter struct {
 	// config is replaced as a whole when the operator changes it.
 	config atomic.Pointer[config]
 
-	// mu guards receivers.
+	// mu guards all below.
 	mu        sync.Mutex
+	serving   time.Time // when Acquire came
 	receivers map[string]*receiver
+	opened    chan struct{} // closed and renewed when a receiver is opened
+	requests  int           // under way
+	quiet     chan struct{} // closed and renewed when none is
 }
+
+// openPatience is how long after its start a process that is not the first waits for a receiver that it does not know: the event receiver
+// opens them anew.
+const openPatience = 5 * time.Second
 
 type config struct {
 	MaxBody  int64  `json:"maxBody"`
@@ -76,12 +84,82 @@ func (a *adapter) Modified(context.Context) error {
 
 // Start makes the component.
 func Start(c *component.C) error {
-	a := &adapter{c: c, log: c.Log(), receivers: map[string]*receiver{}}
+	a := &adapter{c: c, log: c.Log(), receivers: map[string]*receiver{}, opened: make(chan struct{}), quiet: make(chan struct{})}
 	if err := a.Modified(c.Context()); err != nil {
 		return err
 	}
 	analyticsv1.RegisterInputAdapterServer(c, a)
 	component.ServeHTTP(c, "/endpoints", a.routes(), component.HTTPTransports("http,https"))
+	return nil
+}
+
+// Acquire begins to serve.
+func (a *adapter) Acquire(context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.serving = time.Now()
+	return nil
+}
+
+// begin counts a request; the function that it gives ends it.
+func (a *adapter) begin() (end func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.requests++
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.requests--; a.requests == 0 {
+			close(a.quiet)
+			a.quiet = make(chan struct{})
+		}
+	}
+}
+
+// whenQuiet is closed when no request is under way.
+func (a *adapter) whenQuiet() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.requests > 0 {
+		return a.quiet
+	}
+	none := make(chan struct{})
+	close(none)
+	return none
+}
+
+// find is the receiver of a name; nil if there is none.
+func (a *adapter) find(ctx context.Context, name string) *receiver {
+	for {
+		a.mu.Lock()
+		r, opened := a.receivers[name], a.opened
+		left := openPatience - time.Since(a.serving)
+		a.mu.Unlock()
+		if r != nil || left <= 0 || a.c.Generation() <= 1 {
+			return r
+		}
+		timeout := time.NewTimer(left)
+		select {
+		case <-opened:
+		case <-timeout.C:
+		case <-component.Draining(ctx):
+			timeout.Stop()
+			return nil
+		case <-ctx.Done():
+			timeout.Stop()
+			return nil
+		}
+		timeout.Stop()
+	}
+}
+
+// successor is the receiver that was opened in place of r; nil if none was.
+func (a *adapter) successor(r *receiver) *receiver {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if next := a.receivers[r.name]; next != r {
+		return next
+	}
 	return nil
 }
 
@@ -125,6 +203,8 @@ func (a *adapter) Receive(stream grpc.BidiStreamingServer[analyticsv1.ReceiveReq
 	a.mu.Lock()
 	// A new call of the same receiver takes over: the event receiver was restarted.
 	a.receivers[r.name] = r
+	close(a.opened)
+	a.opened = make(chan struct{})
 	a.mu.Unlock()
 	defer a.forget(r)
 	if err := stream.Send(&analyticsv1.ReceiveResponse{Response: &analyticsv1.ReceiveResponse_Ready{Ready: &analyticsv1.ReceiverReady{}}}); err != nil {
@@ -132,6 +212,8 @@ func (a *adapter) Receive(stream grpc.BidiStreamingServer[analyticsv1.ReceiveReq
 	}
 	outcomes := make(chan error, 1)
 	go func() { outcomes <- r.outcomes(stream) }()
+	// Requests under way are answered before the call ends for another process.
+	draining, quiet := component.Draining(stream.Context()), (<-chan struct{})(nil)
 	for {
 		select {
 		case m := <-r.send:
@@ -140,6 +222,10 @@ func (a *adapter) Receive(stream grpc.BidiStreamingServer[analyticsv1.ReceiveReq
 			}
 		case err := <-outcomes:
 			return err
+		case <-draining:
+			draining, quiet = nil, a.whenQuiet()
+		case <-quiet:
+			return nil
 		case <-a.c.Context().Done():
 			return nil
 		}
@@ -186,13 +272,14 @@ func (r *receiver) outcomes(stream grpc.BidiStreamingServer[analyticsv1.ReceiveR
 	}
 }
 
-// deliver sends one message and waits for its outcome. It answers ErrBusy if there is no place, no time or no call.
-func (r *receiver) deliver(ctx context.Context, m *analyticsv1.AdapterMessage) (*analyticsv1.MessageOutcome, error) {
+// deliver sends one message and waits for its outcome. It answers ErrBusy if there is no place, no time or no call; taken tells whether
+// the event receiver may have it.
+func (r *receiver) deliver(ctx context.Context, m *analyticsv1.AdapterMessage) (_ *analyticsv1.MessageOutcome, taken bool, _ error) {
 	select {
 	case r.places <- struct{}{}:
 		defer func() { <-r.places }()
 	default:
-		return nil, ErrBusy.New("receiver %s has %d requests under way", r.name, cap(r.places))
+		return nil, false, ErrBusy.New("receiver %s has %d requests under way", r.name, cap(r.places))
 	}
 	m.Id = r.next.Add(1)
 	outcome := make(chan *analyticsv1.MessageOutcome, 1)
@@ -207,17 +294,17 @@ func (r *receiver) deliver(ctx context.Context, m *analyticsv1.AdapterMessage) (
 	select {
 	case r.send <- m:
 	case <-r.ended:
-		return nil, ErrBusy.New("receiver %s is being restarted", r.name)
+		return nil, false, ErrBusy.New("receiver %s is being restarted", r.name)
 	case <-ctx.Done():
-		return nil, late(ctx, r.name)
+		return nil, false, late(ctx, r.name)
 	}
 	select {
 	case o := <-outcome:
-		return o, nil
+		return o, true, nil
 	case <-r.ended:
-		return nil, ErrBusy.New("receiver %s was restarted; the events may be stored", r.name)
+		return nil, true, ErrBusy.New("receiver %s was restarted; the events may be stored", r.name)
 	case <-ctx.Done():
-		return nil, late(ctx, r.name)
+		return nil, true, late(ctx, r.name)
 	}
 }
 

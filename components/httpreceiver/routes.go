@@ -31,11 +31,17 @@ func (a *adapter) post(w http.ResponseWriter, req *http.Request) {
 		refuse(w, http.StatusForbidden, ErrPublisher.New("user %.100q", p.GetUser()))
 		return
 	}
+	defer a.begin()()
 	name := req.PathValue("receiver")
-	a.mu.Lock()
-	r := a.receivers[name]
-	a.mu.Unlock()
+	r := a.find(req.Context(), name)
 	if r == nil {
+		select {
+		case <-component.Draining(req.Context()):
+			w.Header().Set("Retry-After", "1")
+			refuse(w, http.StatusServiceUnavailable, ErrBusy.New("receiver %.100q is taken over by another process", name))
+			return
+		default:
+		}
 		refuse(w, http.StatusNotFound, ErrNone.New("receiver %.100q", name))
 		return
 	}
@@ -55,7 +61,17 @@ func (a *adapter) post(w http.ResponseWriter, req *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), a.config.Load().timeout)
 	defer cancel()
-	outcome, err := r.deliver(ctx, &analyticsv1.AdapterMessage{Payload: body, ContentType: req.Header.Get("Content-Type"), ReceivedUnixMs: time.Now().UnixMilli()})
+	received := time.Now().UnixMilli()
+	var outcome *analyticsv1.MessageOutcome
+	for next := r; next != nil; {
+		r = next
+		var taken bool
+		outcome, taken, err = r.deliver(ctx, &analyticsv1.AdapterMessage{Payload: body, ContentType: req.Header.Get("Content-Type"), ReceivedUnixMs: received})
+		next = nil
+		if !taken || outcome.GetRetry() {
+			next = a.successor(r)
+		}
+	}
 	switch {
 	case err != nil:
 		w.Header().Set("Retry-After", "1")

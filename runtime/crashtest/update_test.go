@@ -194,3 +194,58 @@ func TestThriftConnectionSurvivesAnUpdateOfEventReceiver(t *testing.T) {
 	l.stored(n, true)
 	l.stop()
 }
+
+// The process that was replaced ends as soon as its calls have ended: watches, receivers and links over which nothing comes do not hold it.
+// Requests to an HTTP receiver are stored meanwhile, each of them.
+func TestTheReplacedProcessEndsSoon(t *testing.T) {
+	l := install(t)
+	l.start()
+	l.deployed("eventreceivers/smart_home_http.xml")
+	posts, posted := l.posts("smart_home_http", `{"event":{"metaData":{},"correlationData":{},"payloadData":{"house_id":1,"metro_area":"Here","state":"Texas","device_id":1,"power_reading":1.5,"is_peak":true}}}`)
+	for _, name := range []string{"HTTPReceiver", "EventReceiver", "EventSink", "Indexing", "DataService"} {
+		old := l.look()[name].Pid
+		began := time.Now()
+		l.nextVersion(name, "1.0.1")
+		l.waitFor(patience, "the old process of "+name+" to end", func() error {
+			if !zombie(old) {
+				return fmt.Errorf("pid %d lives", old)
+			}
+			return nil
+		})
+		// Calls may keep it for ten seconds.
+		if time.Since(began) > 8*time.Second {
+			t.Errorf("something kept the old process of %s", name)
+		}
+		t.Logf("%s: the old process ended %s after its successor was installed", name, time.Since(began).Round(time.Millisecond))
+	}
+	posts()
+	n, failed := posted()
+	t.Logf("%d posts", n)
+	if n == 0 || len(failed) > 0 {
+		t.Errorf("%d posts were stored, %d failed, the first: %.400s", n, len(failed), failed)
+	}
+	l.stop()
+}
+
+// posts posts the same event again and again, until the first function that it gives is called. The second tells how many were stored, and
+// why the others were not.
+func (l *lab) posts(receiver, body string) (stop func(), result func() (int, []string)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	n, failed := 0, []string{}
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if err := l.ask(http.MethodPost, "/endpoints/"+receiver, json.RawMessage(body), nil); err != nil {
+				failed = append(failed, time.Now().Format("15:04:05.000 ")+err.Error())
+			} else {
+				n++
+			}
+		}
+	})
+	stop = func() {
+		cancel()
+		wg.Wait()
+	}
+	l.t.Cleanup(stop)
+	return stop, func() (int, []string) { return n, failed }
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 
+	"carbonado.dev/sdk/link"
 	"carbonado.dev/sdk/service"
 )
 
@@ -37,6 +38,11 @@ func (s *serviceServer) start() error {
 
 // CallerFrom is the name of the component that made the call, as the kernel introduced it; "kernel" for the kernel itself.
 func CallerFrom(ctx context.Context) string { return service.CallerFrom(ctx) }
+
+// Draining is for handlers of streams that have no end of their own: a watch, a request over HTTP whose answer goes on. It is closed when
+// the stream is to end in order, because another process takes over or the component stops; the handler returns nil, and its consumer opens
+// the stream anew. A handler that goes on keeps the old process for ten seconds. ctx is the call's; nil for another one.
+func Draining(ctx context.Context) <-chan struct{} { return link.Draining(ctx) }
 
 // check compares registrations with component.yaml.
 func (s *serviceServer) check() error {

@@ -13,9 +13,15 @@ func WithDrain(ctx context.Context, drain <-chan struct{}) context.Context {
 	return context.WithValue(ctx, drainKey{}, drain)
 }
 
+// Draining is what WithDrain gave; nil if nothing did.
+func Draining(ctx context.Context) <-chan struct{} {
+	drain, _ := ctx.Value(drainKey{}).(<-chan struct{})
+	return drain
+}
+
 // readOrDrain reads until the link ends or is told to.
 func (l *Link) readOrDrain(handle func(*Incoming) error) error {
-	drain, _ := l.t.Context().Value(drainKey{}).(<-chan struct{})
+	drain := Draining(l.t.Context())
 	if drain == nil {
 		return l.read(handle)
 	}

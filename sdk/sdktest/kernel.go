@@ -426,6 +426,20 @@ func (c *Component) Stop() error {
 	return nil
 }
 
+// Drain makes the component drain for another process, as an update does, and tells whether no call was under way when it had ended. Only
+// Stop may follow.
+func (c *Component) Drain(patience time.Duration) (quiet bool) {
+	c.k.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	if _, err := c.control.Drain(ctx, &controlv1.DrainRequest{DeadlineMs: patience.Milliseconds(), Replaced: true}); err != nil {
+		c.k.t.Errorf("drain: %v", err)
+	}
+	began := time.Now()
+	_, err := c.control.Drain(ctx, &controlv1.DrainRequest{DeadlineMs: patience.Milliseconds(), CallsOnly: true})
+	return err == nil && time.Since(began) < patience
+}
+
 // Restart replaces the component by a new generation with the same data. Its services keep their ids: consumers see them suspended,
 // then bound again. The first generation is stopped in order; what a kill would leave behind is for the real kernel's tests.
 func (c *Component) Restart() *Component {

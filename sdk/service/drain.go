@@ -7,7 +7,8 @@ import (
 )
 
 // How long a drain waits for streaming calls before exclusive resources are let go. A dialogue is a link, which ends by itself, or a
-// request over HTTP. An answer may be a watch or a snapshot, which goes on beside the successor until the process ends.
+// request over HTTP. An answer may be a snapshot, which goes on beside the successor until the process ends. Streams without an end of
+// their own end at link.Draining.
 const (
 	dialoguePatience = 3 * time.Second
 	answerPatience   = 200 * time.Millisecond

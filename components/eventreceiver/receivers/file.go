@@ -18,6 +18,7 @@ var (
 	ErrFile        = cause.Define("CBN-RCV-050", "An event receiver's file is wrong.", "Correct the file at the place that is named.").Code(codes.InvalidArgument)
 	ErrUnsupported = cause.Define("CBN-RCV-051", "An event receiver asks for something that is not there.", "Use the mapping types wso2event or json with customMapping=\"disable\".").Code(codes.Unimplemented)
 	ErrDuplicate   = cause.Define("CBN-RCV-052", "Two files define the same event receiver.", "Rename one of the receivers or remove one of the files.").Code(codes.AlreadyExists)
+	ErrClosing     = cause.Define("CBN-RCV-055", "A receiver takes no more messages: another process takes over, or EventReceiver stops.", "Send them again after a while.").Code(codes.Unavailable)
 	ErrAdapter     = cause.Define("CBN-RCV-054", "An input adapter did not take a receiver.", "See the adapter's log and the receiver's properties.")
 )
 

@@ -57,7 +57,13 @@ func (s *Set) serve(ctx context.Context, r *running, b *component.Bound) error {
 			go func() {
 				defer wg.Done()
 				defer func() { <-places }()
-				outcome := s.take(ctx, r.def, x.Message)
+				outcome := &analyticsv1.MessageOutcome{Id: x.Message.GetId(), Retry: true}
+				if s.begin() {
+					defer s.end()
+					outcome = s.take(ctx, r.def, x.Message)
+				} else {
+					outcome.Cause = cause.Proto(ErrClosing.New("receiver %s", r.def.name))
+				}
 				sending.Lock()
 				defer sending.Unlock()
 				// If the call has ended the loop above sees it.

@@ -2,6 +2,8 @@ package receivers
 
 import (
 	"context"
+	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -40,6 +42,9 @@ type Set struct {
 	bounds  []*component.Bound
 	changed chan struct{} // closed and renewed when adapters change
 	closed  bool
+	// messages are under way; idle is closed when closed holds and the last of them has its outcome.
+	messages int
+	idle     chan struct{}
 }
 
 // running is a deployed receiver.
@@ -53,7 +58,7 @@ type running struct {
 
 // New makes an empty set.
 func New(h Host) *Set {
-	return &Set{host: h, byFile: map[string]*running{}, byName: map[string]*running{}, changed: make(chan struct{})}
+	return &Set{host: h, byFile: map[string]*running{}, byName: map[string]*running{}, changed: make(chan struct{}), idle: make(chan struct{})}
 }
 
 // Run follows the adapters until ctx ends.
@@ -67,15 +72,41 @@ func (s *Set) Run(ctx context.Context) {
 	})
 }
 
-// Close ends all receivers.
-func (s *Set) Close() {
+// Close takes no more messages, lets those under way have their outcomes until ctx ends, and ends all receivers.
+func (s *Set) Close(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
 	all := s.byFile
 	s.byFile, s.byName = map[string]*running{}, map[string]*running{}
+	idle := s.messages == 0
 	s.mu.Unlock()
+	if !idle {
+		select {
+		case <-s.idle:
+		case <-ctx.Done():
+		}
+	}
 	for _, r := range all {
 		r.stop()
+	}
+}
+
+// begin counts a message; false if no more is taken.
+func (s *Set) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.messages++
+	}
+	return !s.closed
+}
+
+// end counts a message whose outcome was sent.
+func (s *Set) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.messages--; s.messages == 0 && s.closed {
+		close(s.idle)
 	}
 }
 
@@ -205,7 +236,10 @@ func (s *Set) run(ctx context.Context, r *running) {
 			continue
 		}
 		began := time.Now()
-		if err := s.serve(ctx, r, b); err != nil && ctx.Err() == nil {
+		err := s.serve(ctx, r, b)
+		if errors.Is(err, io.EOF) { // the adapter ended it in order
+			pause = 50 * time.Millisecond
+		} else if err != nil && ctx.Err() == nil {
 			s.host.Log.Warn("a receiver's call to its adapter ended; it is opened again", "receiver", r.def.name, "adapter", r.def.adapter, "error", cause.From(err).Error())
 		}
 		if time.Since(began) > time.Minute {
