@@ -192,7 +192,8 @@ func (r *Reconciler) inheritance(u *unit) {
 func (u *unit) takeOver(ctx context.Context) {
 	e := u.estate
 	u.estate = nil
-	if u.uninstalled() { // in this moment
+	switch {
+	case u.uninstalled(): // in this moment
 		for _, f := range e.all() {
 			u.r.dismiss(ctx, f)
 		}
@@ -200,27 +201,8 @@ func (u *unit) takeOver(ctx context.Context) {
 		u.pid, u.live = 0, nil
 		u.mu.Unlock()
 		u.r.Registry.WithdrawProvider(u.name)
-		return
-	}
-	serving := e.serving
-	if serving != nil {
-		u.move(component.Resolved, "it runs already", KernelName, nil)
-		u.move(component.Starting, fmt.Sprintf("process %d runs already", serving.Process.PID()), KernelName, nil)
-		if err := u.goOn(ctx, *serving); err != nil {
-			serving.Err = err
-			u.forget()
-			u.endStart(ctx, append(e.rest, *serving))
-			return
-		}
-		u.setCause(nil)
-		u.move(component.Active, fmt.Sprintf("taken over from the kernel before: process %d runs on, its executable verified", serving.Process.PID()), KernelName, nil)
-		for _, f := range e.rest {
-			u.r.Log.Warn("a process is stopped that does not serve", "component", u.name, "pid", f.Process.PID(), "reason", f.why())
-			u.r.dismiss(ctx, f)
-		}
-		return
-	}
-	switch {
+	case e.serving != nil:
+		u.takeOverServing(ctx, *e.serving, e.rest)
 	case len(e.rest) > 0:
 		u.mu.Lock()
 		for _, f := range e.rest {
@@ -237,6 +219,24 @@ func (u *unit) takeOver(ctx context.Context) {
 		if want, _ := u.wanted(); !want {
 			u.r.Registry.WithdrawProvider(u.name)
 		}
+	}
+}
+
+// takeOverServing goes on with the process that serves, and ends the rest.
+func (u *unit) takeOverServing(ctx context.Context, serving Found, rest []Found) {
+	u.move(component.Resolved, "it runs already", KernelName, nil)
+	u.move(component.Starting, fmt.Sprintf("process %d runs already", serving.Process.PID()), KernelName, nil)
+	if err := u.goOn(ctx, serving); err != nil {
+		serving.Err = err
+		u.forget()
+		u.endStart(ctx, append(rest, serving))
+		return
+	}
+	u.setCause(nil)
+	u.move(component.Active, fmt.Sprintf("taken over from the kernel before: process %d runs on, its executable verified", serving.Process.PID()), KernelName, nil)
+	for _, f := range rest {
+		u.r.Log.Warn("a process is stopped that does not serve", "component", u.name, "pid", f.Process.PID(), "reason", f.why())
+		u.r.dismiss(ctx, f)
 	}
 }
 
