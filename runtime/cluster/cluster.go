@@ -36,6 +36,8 @@ var (
 		"Stop the other server, or give this one a CARBON_HOME of its own.").Code(codes.FailedPrecondition)
 	ErrDamaged = cause.Define("CBN-CLU-006", "The coordinator's state on disk is damaged.",
 		"Nothing: the server sets it aside and goes on with higher numbers. What it held is lost: see the file that was set aside.").Code(codes.DataLoss)
+	ErrUnavailable = cause.Define("CBN-CLU-007", "The cluster's shared state can't be reached.",
+		"Nothing on this node: it keeps what it has and asks again. Look at the network between the nodes.").Code(codes.Unavailable)
 )
 
 // Member is one node.
