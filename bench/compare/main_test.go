@@ -37,3 +37,23 @@ func TestCompare(t *testing.T) {
 		})
 	}
 }
+
+func TestALossIsMoreThanOneTroubledPair(t *testing.T) {
+	for name, c := range map[string]struct {
+		changes []float64
+		want    bool
+	}{
+		"all a little":       {[]float64{0.12, 0.11, 0.13, 0.12, 0.14}, true},
+		"one is troubled":    {[]float64{0.01, 0.9, -0.02, 0.03, 0.02}, false},
+		"half and half":      {[]float64{0.5, 0.4, 0.3, -0.2, -0.3}, false},
+		"four of five":       {[]float64{0.2, 0.15, 0.3, 0.12, -0.01}, true},
+		"two that disagree":  {[]float64{0.7, -0.01}, false},
+		"less than a tenth":  {[]float64{0.08, 0.09, 0.07}, false},
+		"much better":        {[]float64{-0.5, -0.4, -0.6}, false},
+		"two that lost both": {[]float64{0.2, 0.3}, true},
+	} {
+		if got := isLoss(c.changes); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
