@@ -30,7 +30,7 @@ type conditions struct {
 
 	// mu guards what follows.
 	mu     sync.Mutex
-	all    map[condition]*standing
+	all    map[string]map[condition]*standing // by the component that they are about
 	last   uint64
 	closed bool
 }
@@ -43,7 +43,6 @@ type condition struct {
 
 type standing struct {
 	least component.Health
-	about string
 	local uint64
 	// holds is what was said last; id is the registration, 0 if there is none.
 	holds bool
@@ -64,28 +63,43 @@ func (c *conditions) ask(p *plan.Plan) {
 				continue
 			}
 			wanted[key] = true
-			if c.all[key] == nil {
+			if c.all[about] == nil {
+				c.all[about] = map[condition]*standing{}
+			}
+			if c.all[about][key] == nil {
 				c.last++
-				c.all[key] = &standing{least: least, about: about, local: c.last}
+				c.all[about][key] = &standing{least: least, local: c.last}
 			}
 		}
 	}
-	for key, s := range c.all {
-		if !wanted[key] {
-			c.withdraw(s)
-			delete(c.all, key)
+	for about, all := range c.all {
+		for key, s := range all {
+			if !wanted[key] {
+				c.withdraw(s)
+				delete(all, key)
+			}
+		}
+		if len(all) == 0 {
+			delete(c.all, about)
 		}
 	}
+}
+
+// watches tells whether somebody asks for a component's health.
+func (c *conditions) watches(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.all[name]) > 0
 }
 
 // judge takes a component's present health.
 func (c *conditions) judge(name string, h component.Health) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for key, s := range c.all {
-		if s.about != name || c.closed {
-			continue
-		}
+	if c.closed {
+		return
+	}
+	for key, s := range c.all[name] {
 		s.holds = h == component.HealthOK || h == s.least
 		switch {
 		case s.holds:
@@ -94,7 +108,7 @@ func (c *conditions) judge(name string, h component.Health) {
 				s.timer = nil
 			}
 			if s.id == 0 {
-				c.publish(key, s)
+				c.publish(name, key, s)
 			}
 		case s.id == 0 || s.timer != nil:
 		case key.grace == 0:
@@ -111,10 +125,10 @@ func (c *conditions) judge(name string, h component.Health) {
 	}
 }
 
-func (c *conditions) publish(key condition, s *standing) {
+func (c *conditions) publish(about string, key condition, s *standing) {
 	service, err := c.registry.Publish(registry.Publication{
-		Service: key.service, Version: semver.New(1, 0, 0, "", ""), Provider: component.HealthService + s.about, Generation: 1, LocalID: s.local,
-		Properties: map[string]string{"component": s.about, "grace": key.grace.String()},
+		Service: key.service, Version: semver.New(1, 0, 0, "", ""), Provider: component.HealthService + about, Generation: 1, LocalID: s.local,
+		Properties: map[string]string{"component": about, "grace": key.grace.String()},
 	})
 	if err == nil {
 		s.id = service.ID
@@ -137,8 +151,10 @@ func (c *conditions) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
-	for _, s := range c.all {
-		c.withdraw(s)
+	for _, all := range c.all {
+		for _, s := range all {
+			c.withdraw(s)
+		}
 	}
 }
 
@@ -149,6 +165,9 @@ func ownerOf(s registry.Service) string {
 
 // judge passes the unit's health on to the conditions.
 func (u *unit) judge() {
+	if !u.r.conditions.watches(u.name) {
+		return
+	}
 	v := u.view()
 	h := v.Health
 	if v.State != component.Active {

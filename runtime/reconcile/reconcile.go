@@ -156,7 +156,7 @@ func New(c Config) *Reconciler {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, wirings: map[*wiring]struct{}{}, changed: make(chan struct{}),
 		level: MaxLevel, target: MaxLevel, leveling: make(chan struct{}, 1), inherited: map[string]*estate{}, admissions: map[int][]admitted{}}
-	r.conditions = &conditions{registry: c.Registry, all: map[condition]*standing{}}
+	r.conditions = &conditions{registry: c.Registry, all: map[string]map[condition]*standing{}}
 	r.track = c.Registry.Track(registry.Query{}, func(ev registry.Event) {
 		r.Notify(Event{Component: ev.Service.Provider, Service: &ev})
 		if ev.Kind == registry.Modified {
@@ -362,23 +362,21 @@ func (r *Reconciler) Shutdown(ctx context.Context) {
 		return
 	}
 	r.stopping = true
-	var names []string
-	if r.plan != nil {
-		for _, c := range slices.Backward(r.plan.Running()) {
-			names = append(names, c.Name)
-		}
-	}
+	p := r.plan
 	r.mu.Unlock()
-	for _, u := range r.all() {
-		if !slices.Contains(names, u.name) {
-			names = append([]string{u.name}, names...)
+	// First those that the plan does not run, then those that it does, from the last one started.
+	units := r.all()
+	slices.Reverse(units)
+	if p != nil {
+		units = slices.DeleteFunc(units, func(u *unit) bool { c := p.Find(u.name); return c != nil && c.Runs })
+		for _, c := range slices.Backward(p.Running()) {
+			units = append(units, r.unit(c.Name))
 		}
 	}
-	for _, name := range names {
-		u := r.unit(name)
+	for _, u := range units {
 		u.request(order{kind: orderShutdown, actor: KernelName})
-		if err := r.wait(ctx, func() bool { v := u.view(); return v.Settled && v.Pid == 0 }); err != nil {
-			r.Log.Error("stop went past its deadline", "component", name)
+		if err := r.wait(ctx, func() bool { return u.settled() && !u.hasProcess() }); err != nil {
+			r.Log.Error("stop went past its deadline", "component", u.name)
 			break
 		}
 	}

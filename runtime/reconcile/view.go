@@ -127,6 +127,13 @@ func (u *unit) settled() bool {
 	return !u.busy && !u.dirty && (state == component.Active || !state.Live() && state != component.Backoff)
 }
 
+// hasProcess tells whether there is a process that serves, or is to.
+func (u *unit) hasProcess() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.pid != 0
+}
+
 // bindings are the bound references of a component, from the wiring's point of view.
 func (r *Reconciler) bindings(name string) []Binding {
 	u := r.unit(name)

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"maps"
 	"slices"
 	"strings"
 )
@@ -26,18 +25,24 @@ func (q Query) Keys() []string {
 	case q.Service == "":
 		return []string{""}
 	}
-	required := map[string]string{}
+	// The first by name of the properties that are required: one is enough.
+	name, value := "", ""
 	for k, v := range q.Filter {
-		required[strings.ToLower(k)] = v
+		if k = strings.ToLower(k); name == "" || k < name {
+			name, value = k, v
+		}
 	}
 	if w, ok := q.Where.(interface{ Required() map[string]string }); ok {
-		maps.Copy(required, w.Required())
+		for k, v := range w.Required() {
+			if name == "" || k <= name {
+				name, value = k, v
+			}
+		}
 	}
-	if len(required) == 0 {
+	if name == "" {
 		return []string{q.Service}
 	}
-	k := slices.Min(slices.Collect(maps.Keys(required)))
-	return []string{property(q.Service, k, required[k])}
+	return []string{property(q.Service, name, value)}
 }
 
 // Keys of a service: every query that means it has one of them.
@@ -94,13 +99,16 @@ func (r *Registry) tell(old, now *Service) {
 		}
 	}
 	slices.Sort(keys)
-	told := map[*Tracking]bool{} // of those that stand under more than one key
+	var told map[*Tracking]bool // those that stand under more than one key
 	for _, key := range slices.Compact(keys) {
 		for t := range r.trackings[key] {
 			if told[t] {
 				continue
 			}
 			if len(t.query.AnyOf) > 0 {
+				if told == nil {
+					told = map[*Tracking]bool{}
+				}
 				told[t] = true
 			}
 			t.tell(old, now)

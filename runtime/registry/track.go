@@ -37,23 +37,22 @@ type Event struct {
 	Service Service
 }
 
-// Tracking follows the services that a query means. The tracker is called by one goroutine that the tracking owns: first
-// with Added for each service present, the best first, then with each change, in order, without a gap and without a
-// duplicate. It may call the registry, but not Close or Sync of its own tracking.
+// Tracking follows the services that a query means. The tracker is called by one goroutine at a time, which the tracking owns and which
+// lives while there is news: first with Added for each service present, the best first, then with each change, in order, without a gap and
+// without a duplicate. It may call the registry, but not Close or Sync of its own tracking.
 type Tracking struct {
 	registry *Registry
 	query    Query
 	tracker  func(Event)
-	done     chan struct{} // closed when the goroutine has ended
 
 	mu   sync.Mutex // guards what follows; taken after Registry.mu where both are
-	cond *sync.Cond
+	idle sync.Cond  // told when the goroutine has ended
 	// told is what the tracker knows: the services it was given and not told to forget.
 	told map[uint64]Service
 	// waiting is the latest form of services with news, or absent = true; order is the order of their first news.
 	waiting map[uint64]news
 	order   []uint64
-	busy    bool // the tracker is being called
+	running bool // the goroutine lives
 	closed  bool
 }
 
@@ -64,12 +63,10 @@ type news struct {
 
 // Track starts to follow the services that q means. Close it.
 func (r *Registry) Track(q Query, tracker func(Event)) *Tracking {
-	t := &Tracking{
-		registry: r, query: q, tracker: tracker, done: make(chan struct{}),
-		told: map[uint64]Service{}, waiting: map[uint64]news{},
-	}
-	t.cond = sync.NewCond(&t.mu)
+	t := &Tracking{registry: r, query: q, tracker: tracker, told: map[uint64]Service{}, waiting: map[uint64]news{}}
+	t.idle.L = &t.mu
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, s := range r.find(q) {
 		t.put(s, false)
 	}
@@ -79,8 +76,6 @@ func (r *Registry) Track(q Query, tracker func(Event)) *Tracking {
 		}
 		r.trackings[key][t] = struct{}{}
 	}
-	r.mu.Unlock()
-	go t.run()
 	return t
 }
 
@@ -105,32 +100,25 @@ func (t *Tracking) put(s Service, gone bool) {
 		t.order = append(t.order, s.ID)
 	}
 	t.waiting[s.ID] = news{s, gone}
-	t.cond.Broadcast()
+	if !t.running && !t.closed {
+		t.running = true
+		go t.run()
+	}
 }
 
+// run tells the tracker all news.
 func (t *Tracking) run() {
-	defer close(t.done)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for {
-		for len(t.order) == 0 && !t.closed {
-			t.cond.Wait()
+	for len(t.order) > 0 && !t.closed {
+		if ev, ok := t.take(); ok {
+			t.mu.Unlock()
+			t.tracker(ev)
+			t.mu.Lock()
 		}
-		if t.closed {
-			return
-		}
-		ev, ok := t.take()
-		if !ok {
-			t.cond.Broadcast()
-			continue
-		}
-		t.busy = true
-		t.mu.Unlock()
-		t.tracker(ev)
-		t.mu.Lock()
-		t.busy = false
-		t.cond.Broadcast()
 	}
+	t.running = false
+	t.idle.Broadcast()
 }
 
 // take turns the oldest news into an event; false if the tracker need not know. Called under mu.
@@ -171,16 +159,16 @@ func (t *Tracking) Sync(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.cond.Broadcast()
+		t.idle.Broadcast()
 	})
 	defer stop()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for (len(t.order) > 0 || t.busy) && !t.closed {
+	for t.running && !t.closed {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		t.cond.Wait()
+		t.idle.Wait()
 	}
 	return nil
 }
@@ -197,10 +185,12 @@ func (t *Tracking) Close() {
 	}
 	t.registry.mu.Unlock()
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.closed = true
-	t.cond.Broadcast()
-	t.mu.Unlock()
-	<-t.done
+	t.idle.Broadcast()
+	for t.running {
+		t.idle.Wait()
+	}
 }
 
 // Await waits until at least count services that q means are there and not suspended, and gives them, the best first. When

@@ -27,6 +27,8 @@ const (
 type Filter struct {
 	text string
 	root node
+	// required is what Required gives.
+	required map[string]string
 }
 
 // SyntaxError says what is wrong with a filter, and where.
@@ -73,15 +75,24 @@ func Equal(props map[string]string) *Filter {
 	case 0:
 		return nil
 	case 1:
-		return made(all[0])
+		return made(canonical(all[0]), all[0])
 	}
-	return made(&group{op: '&', parts: all})
+	and := &group{op: '&', parts: all}
+	return made(canonical(and), and)
 }
 
-func made(n node) *Filter {
+// made makes the filter of a node, which stands as text.
+func made(text string, n node) *Filter {
+	f := &Filter{text: text, root: n, required: map[string]string{}}
+	collect(n, f.required)
+	return f
+}
+
+// canonical is a node's text: no white space, escapes only where they are needed.
+func canonical(n node) string {
 	var b strings.Builder
 	n.write(&b)
-	return &Filter{text: b.String(), root: n}
+	return b.String()
 }
 
 // Matches tells whether a thing with these properties is meant.
@@ -108,21 +119,19 @@ func (f *Filter) Failing(props map[string]string, open bool) string {
 	for {
 		g, ok := n.(*group)
 		if !ok || g.op != '&' {
-			return made(n).text
+			return canonical(n)
 		}
 		n = g.parts[slices.IndexFunc(g.parts, fails)]
 	}
 }
 
 // Required lists the properties that must have one value for the filter to match: its equality terms that no | or ! stands above. Names
-// are in lower case. It is for those who keep an index.
+// are in lower case. It is for those who keep an index; the map must not be changed.
 func (f *Filter) Required() map[string]string {
 	if f == nil {
 		return nil
 	}
-	out := map[string]string{}
-	collect(f.root, out)
-	return out
+	return f.required
 }
 
 func collect(n node, out map[string]string) {
@@ -159,7 +168,7 @@ func (f *Filter) String() string {
 	if f == nil {
 		return ""
 	}
-	return made(f.root).text
+	return canonical(f.root)
 }
 
 // lower gives the properties with their names in lower case. Of names that differ in case only, the first in order counts.

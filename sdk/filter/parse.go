@@ -23,7 +23,7 @@ func Parse(text string) (*Filter, error) {
 	if p.at < len(text) {
 		return nil, p.fault(p.at, "something follows the last )")
 	}
-	return &Filter{text: text, root: n}, nil
+	return made(text, n), nil
 }
 
 type parser struct {
