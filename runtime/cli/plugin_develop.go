@@ -171,9 +171,12 @@ func (a *app) swap(ctx context.Context, p *pluginkit.Project) error {
 		return err
 	}
 	path := "/api/components/" + url.PathEscape(installed.Name)
-	// Told, the server does not wait for the folder to be quiet. A component that it does not know yet it finds by itself.
+	// Told, the server does not wait for the folder to be quiet. A component that it does not know yet has no version to be updated from.
 	r, err := call[admin.Replacement](ctx, a, http.MethodPost, path+"/update", strings.NewReader("{}"))
-	if err != nil && !notFound(err) {
+	if notFound(err) {
+		err = a.tellServer(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	if r.Cause != nil {

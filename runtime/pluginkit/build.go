@@ -57,6 +57,30 @@ func (p *Project) Executable(platform Platform, of []Platform) string {
 // Build lays the package out in build/NAME: component.yaml, contracts, what lies in package/, and the executables. A project with a
 // pom.xml and no go.mod is built by Maven, whose build makes that folder.
 func (p *Project) Build(ctx context.Context, platforms []Platform) error {
+	return p.build(ctx, platforms, p.program)
+}
+
+// programEnv is what a program of a platform is built with.
+func programEnv(platform Platform) []string {
+	env := []string{"GOOS=" + platform.OS, "GOARCH=" + platform.Arch}
+	if os.Getenv("CGO_ENABLED") == "" {
+		env = append(env, "CGO_ENABLED=0")
+	}
+	return env
+}
+
+// programBuild are go's arguments for the program target.
+func programBuild(target string, flags ...string) []string {
+	return append(append([]string{"build"}, flags...), "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", target, ".")
+}
+
+// program makes one executable.
+func (p *Project) program(ctx context.Context, target string, platform Platform) error {
+	return p.command(ctx, programEnv(platform), "go", programBuild(target)...).Run()
+}
+
+// build is Build with another way to make the executables.
+func (p *Project) build(ctx context.Context, platforms []Platform, program func(ctx context.Context, target string, platform Platform) error) error {
 	if len(platforms) == 0 {
 		platforms = []Platform{Host}
 	}
@@ -79,11 +103,7 @@ func (p *Project) Build(ctx context.Context, platforms []Platform) error {
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return ErrBuild.Wrap(err, "folder %s", stage)
 		}
-		env := []string{"GOOS=" + platform.OS, "GOARCH=" + platform.Arch}
-		if os.Getenv("CGO_ENABLED") == "" {
-			env = append(env, "CGO_ENABLED=0")
-		}
-		if err := p.command(ctx, env, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", target, ".").Run(); err != nil {
+		if err := program(ctx, target, platform); err != nil {
 			return ErrBuild.Wrap(err, "%s for %s", p.Descriptor.Name, platform)
 		}
 	}

@@ -13,7 +13,27 @@ import (
 )
 
 // devPause is how long the sources must be quiet before a build: an editor writes several files at once.
-const devPause = 60 * time.Millisecond
+const devPause = 20 * time.Millisecond
+
+// developer is one Dev: the project, how its server is told, and what makes the next build short.
+type developer struct {
+	*Project
+	swap func(context.Context) error
+	// change is what is to be built.
+	change change
+	// ready gives the quick build that is being prepared, cancel ends its preparation; quick is it. They are nil before a whole build.
+	ready  chan *quick
+	cancel context.CancelFunc
+	quick  *quick
+}
+
+// change is what has happened to the sources since the last build.
+type change struct {
+	// began is when the first file was saved.
+	began time.Time
+	// contracts: a contract or the descriptor is among them.
+	contracts bool
+}
 
 // Dev builds the package and hands it to swap, now and after each change of the sources, until ctx ends. What fails is said and waited out: the
 // next saved file tries again. swap puts the package in Package() into the running server and returns when it serves.
@@ -26,43 +46,83 @@ func (p *Project) Dev(ctx context.Context, swap func(context.Context) error) err
 	if err := p.watch(w); err != nil {
 		return ErrBuild.Wrap(err, "the sources can't be watched")
 	}
-	contracts := true
+	d := &developer{Project: p, swap: swap, change: change{began: time.Now(), contracts: true}}
+	defer d.endPreparation()
 	for {
-		begin := time.Now()
-		if err := p.round(ctx, contracts, swap); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		said, err := d.round(ctx)
+		switch {
+		case err == nil:
+			fmt.Fprintf(p.Stdout, "%s %s swapped in %s (%s)\n", p.Descriptor.Name, p.Descriptor.Version, seconds(time.Since(d.change.began)), said)
+			d.change = change{}
+			d.prepare(ctx)
+		case ctx.Err() != nil:
+			return nil
+		default:
 			fmt.Fprintf(p.Stderr, "%s\nwaiting for a change\n", err)
-		} else {
-			fmt.Fprintf(p.Stdout, "%s %s serves after %s\n", p.Descriptor.Name, p.Descriptor.Version, time.Since(begin).Round(10*time.Millisecond))
-			contracts = false
 		}
-		changed, err := p.changed(ctx, w)
-		if err != nil {
+		if err := d.wait(ctx, w); err != nil {
 			return err
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		contracts = contracts || changed
 	}
 }
 
-// round makes one build and swap.
-func (p *Project) round(ctx context.Context, contracts bool, swap func(context.Context) error) error {
-	if err := p.Reload(); err != nil {
-		return err
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+
+// prepare makes the next build a short one, while the sources rest.
+func (d *developer) prepare(ctx context.Context) {
+	if d.quick != nil || d.ready != nil || !d.has("go.mod") {
+		return
 	}
-	if contracts {
-		if err := p.Generate(ctx); err != nil {
-			return err
+	ctx, d.cancel = context.WithCancel(ctx)
+	ready := make(chan *quick, 1)
+	d.ready = ready
+	go func() { ready <- d.prepareQuick(ctx) }()
+}
+
+// endPreparation takes the quick build, or gives it up if it is not ready: the whole build takes no longer.
+func (d *developer) endPreparation() {
+	if d.ready == nil {
+		return
+	}
+	d.cancel()
+	d.quick = <-d.ready
+	d.ready = nil
+}
+
+// round makes one build and swap, and says how long each took.
+func (d *developer) round(ctx context.Context) (said string, err error) {
+	if err := d.Reload(); err != nil {
+		return "", err
+	}
+	began := time.Now()
+	if d.change.contracts {
+		if err := d.Generate(ctx); err != nil {
+			return "", err
 		}
 	}
-	if err := p.Build(ctx, nil); err != nil {
-		return err
+	d.endPreparation()
+	if !d.quick.fits() {
+		d.quick = nil
 	}
-	return swap(ctx)
+	if err := d.build(ctx, nil, d.program); err != nil {
+		return "", err
+	}
+	built := time.Since(began)
+	began = time.Now()
+	err = d.swap(ctx)
+	return fmt.Sprintf("build %s, swap %s", seconds(built), seconds(time.Since(began))), err
+}
+
+// program makes the executable, the short way if there is one.
+func (d *developer) program(ctx context.Context, target string, platform Platform) error {
+	if d.quick != nil && d.quick.program(ctx, target) == nil {
+		return nil
+	}
+	d.quick = nil
+	return d.Project.program(ctx, target, platform)
 }
 
 // watch follows every folder of sources.
@@ -92,33 +152,37 @@ func (p *Project) ignored(path string) bool {
 		strings.HasSuffix(base, ".binpb") || strings.HasSuffix(base, ".pb.go") || base == "4913" // vim's probe
 }
 
-// changed waits for a change of the sources and for quiet after it. contracts tells whether a contract or the descriptor is among what changed.
-func (p *Project) changed(ctx context.Context, w *fsnotify.Watcher) (contracts bool, err error) {
+// wait waits for a change of the sources and for quiet after it.
+func (d *developer) wait(ctx context.Context, w *fsnotify.Watcher) error {
 	var quiet <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
-			return contracts, nil
+			return nil
 		case <-quiet:
-			return contracts, p.watch(w) // folders may have come
+			return d.watch(w) // folders may have come
 		case e, ok := <-w.Events:
 			if !ok {
-				return contracts, ErrBuild.New("the sources are no longer watched")
+				return ErrBuild.New("the sources are no longer watched")
 			}
-			if p.ignored(e.Name) || e.Op == fsnotify.Chmod {
+			if d.ignored(e.Name) || e.Op == fsnotify.Chmod {
 				continue
 			}
-			contracts = contracts || strings.HasSuffix(e.Name, ".proto") || filepath.Base(e.Name) == descriptorFile
+			d.change.contracts = d.change.contracts || strings.HasSuffix(e.Name, ".proto") || filepath.Base(e.Name) == descriptorFile
+			if quiet == nil {
+				d.change.began = time.Now()
+			}
 			quiet = time.After(devPause)
 		case err, ok := <-w.Errors:
 			if !ok {
-				return contracts, ErrBuild.New("the sources are no longer watched")
+				return ErrBuild.New("the sources are no longer watched")
 			}
-			if errors.Is(err, fsnotify.ErrEventOverflow) {
-				contracts, quiet = true, time.After(devPause)
-				continue
+			if !errors.Is(err, fsnotify.ErrEventOverflow) {
+				return ErrBuild.Wrap(err, "the sources can't be watched")
 			}
-			return contracts, ErrBuild.Wrap(err, "the sources can't be watched")
+			// What has changed is not known: everything may have.
+			d.change = change{began: time.Now(), contracts: true}
+			quiet = time.After(devPause)
 		}
 	}
 }
