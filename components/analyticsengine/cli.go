@@ -90,8 +90,7 @@ func postQuery(ctx context.Context, inv *component.Invocation, body []byte, form
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := inv.Admin.Do(req)
 	if err != nil {
-		fmt.Fprintf(inv.Stderr, "the server can't be reached: %v\n", err)
-		return exitNoReach
+		return inv.Fail(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -101,8 +100,7 @@ func postQuery(ctx context.Context, inv *component.Invocation, body []byte, form
 	d := json.NewDecoder(resp.Body)
 	d.UseNumber()
 	if err := d.Decode(&a); err != nil {
-		fmt.Fprintf(inv.Stderr, "the answer can't be read: %v\n", err)
-		return exitFailed
+		return inv.Fail(component.ErrAnswer.Wrap(err, "it can't be read"))
 	}
 	if err := printAnswer(inv.Stdout, a, format); err != nil {
 		fmt.Fprintln(inv.Stderr, err)
@@ -124,7 +122,7 @@ func printFailure(inv *component.Invocation, resp *http.Response) int {
 		code = exitNoReach
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&f); err != nil || f.Cause.Code == "" {
-		fmt.Fprintf(inv.Stderr, "the server answers %s\n", resp.Status)
+		_ = inv.Fail(component.ErrAnswer.New("the server answers %s", resp.Status))
 		if resp.StatusCode == http.StatusNotFound {
 			return exitNoReach
 		}
@@ -140,7 +138,7 @@ func printFailure(inv *component.Invocation, resp *http.Response) int {
 		fmt.Fprintf(inv.Stderr, "  because %s: %s\n", x.Code, x.Text)
 	}
 	if c.Fix != "" {
-		fmt.Fprintf(inv.Stderr, "  %s\n", c.Fix)
+		fmt.Fprintf(inv.Stderr, "  fix: %s\n", c.Fix)
 	}
 	return code
 }

@@ -66,9 +66,9 @@ func TestQueryFails(t *testing.T) {
 		code int
 		errs string
 	}{
-		{&admin{status: 400, body: failure}, []string{"SELECT x"}, 1, "CBN-SQL-021 line 2, column 5: no column\n  because CBN-X-001: deeper\n  Check names.\n"},
+		{&admin{status: 400, body: failure}, []string{"SELECT x"}, 1, "CBN-SQL-021 line 2, column 5: no column\n  because CBN-X-001: deeper\n  fix: Check names.\n"},
 		{&admin{status: 503, body: failure}, []string{"SELECT x"}, 69, "CBN-SQL-021"},
-		{&admin{status: 404, body: "<html>"}, []string{"SELECT x"}, 69, "the server answers Not Found"},
+		{&admin{status: 404, body: "<html>"}, []string{"SELECT x"}, 69, "query: CBN-SDK-043: the server answers Not Found\n  fix: "},
 		{&admin{}, nil, 64, "usage: carbonado query"},
 		{&admin{}, []string{"a", "b"}, 64, "usage"},
 		{&admin{}, []string{"a", "-o", "xml"}, 64, "unknown format \"xml\""},

@@ -110,14 +110,12 @@ func (c *call) get(ctx context.Context, method, path string, v any) int {
 	}
 	resp, err := c.inv.Admin.Do(req)
 	if err != nil {
-		fmt.Fprintf(c.inv.Stderr, "the server can't be reached: %v\n", err)
-		return exitNoReach
+		return c.inv.Fail(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusOK {
 		if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
-			fmt.Fprintf(c.inv.Stderr, "the answer can't be read: %v\n", err)
-			return exitFailed
+			return c.inv.Fail(component.ErrAnswer.Wrap(err, "it can't be read"))
 		}
 		return exitOK
 	}
@@ -125,7 +123,7 @@ func (c *call) get(ctx context.Context, method, path string, v any) int {
 		Cause *causeJSON `json:"cause"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&f); err != nil || f.Cause == nil || f.Cause.Code == "" {
-		fmt.Fprintf(c.inv.Stderr, "the server answers %s\n", resp.Status)
+		_ = c.inv.Fail(component.ErrAnswer.New("the server answers %s", resp.Status))
 		return exitNoReach
 	}
 	c.printCause(f.Cause)
@@ -145,7 +143,7 @@ func (c *call) printCause(x *causeJSON) {
 		fmt.Fprintf(c.inv.Stderr, "  because %s: %s\n", y.Code, y.Text)
 	}
 	if x.Fix != "" {
-		fmt.Fprintf(c.inv.Stderr, "  %s\n", x.Fix)
+		fmt.Fprintf(c.inv.Stderr, "  fix: %s\n", x.Fix)
 	}
 }
 

@@ -79,10 +79,7 @@ func searchVerb(ctx context.Context, inv *component.Invocation) int {
 
 // postAndPrint asks the node and prints the answer, or the reason why there is none.
 func postAndPrint(ctx context.Context, inv *component.Invocation, path string, b searchBody, output string, table func(io.Writer, []byte) error) int {
-	fail := func(err error) int {
-		fmt.Fprintf(inv.Stderr, "search: %v\n", err)
-		return exitFailed
-	}
+	fail := inv.Fail
 	body, err := json.Marshal(b)
 	if err != nil {
 		return fail(err)
@@ -109,7 +106,7 @@ func postAndPrint(ctx context.Context, inv *component.Invocation, path string, b
 			} `json:"cause"`
 		}
 		if json.Unmarshal(answer, &e) != nil || e.Message == "" {
-			return fail(fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(answer)))
+			return fail(component.ErrAnswer.New("the server answers %s: %.1000s", resp.Status, bytes.TrimSpace(answer)))
 		}
 		fmt.Fprintf(inv.Stderr, "search: %s\n", e.Message)
 		if e.Cause.Fix != "" {

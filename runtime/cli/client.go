@@ -32,7 +32,10 @@ func (a *app) do(ctx context.Context, method, path string, body io.Reader) (*htt
 	}
 	resp, err := a.client().Do(req)
 	if err != nil {
-		return nil, cause.From(err)
+		if c := cause.From(err); c.Code() != cause.Unknown.ID() || ctx.Err() != nil {
+			return nil, c
+		}
+		return nil, admin.ErrNoServer.Wrap(err, "the server went away during %s %s", method, path)
 	}
 	if resp.StatusCode < 300 {
 		return resp, nil

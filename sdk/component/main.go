@@ -4,13 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -46,16 +42,6 @@ type options struct {
 type verb struct {
 	summary string
 	run     func(context.Context, *Invocation) int
-}
-
-// Invocation is one call of a CLI verb, `carbonado <verb> args…`.
-type Invocation struct {
-	Verb           string
-	Args           []string
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
-	// Admin reaches the node over its admin socket, signed in as operator: URLs "http://admin/…".
-	Admin *http.Client
 }
 
 // CLI adds a verb that component.yaml lists under `cli`. run answers the exit code.
@@ -197,18 +183,5 @@ func runVerb(name string, o options, verbName string, args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	return v.run(ctx, &Invocation{Verb: verbName, Args: args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Admin: adminClient(os.Getenv(adminEnv))})
-}
-
-// adminClient is an HTTP client whose every request goes to the admin socket.
-func adminClient(socket string) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			if socket == "" {
-				return nil, fmt.Errorf("no server runs on this node (%s is not set)", adminEnv)
-			}
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", strings.TrimPrefix(socket, "unix://"))
-		},
-	}}
+	return v.run(ctx, &Invocation{Verb: verbName, Args: args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Admin: AdminClient(os.Getenv(adminEnv))})
 }

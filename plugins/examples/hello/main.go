@@ -81,22 +81,18 @@ func greet(ctx context.Context, in *component.Invocation) int {
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/hello?name="+url.QueryEscape(in.Args[0]), nil)
 	if err != nil {
-		fmt.Fprintln(in.Stderr, err)
-		return 1
+		return in.Fail(err)
 	}
 	answer, err := in.Admin.Do(request)
 	if err != nil {
-		fmt.Fprintln(in.Stderr, err)
-		return 1
+		return in.Fail(err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		fmt.Fprintln(in.Stderr, answer.Status)
-		return 1
+		return in.Fail(component.ErrAnswer.New("the server answers %s", answer.Status))
 	}
 	if _, err := io.Copy(in.Stdout, answer.Body); err != nil {
-		fmt.Fprintln(in.Stderr, err)
-		return 1
+		return in.Fail(err)
 	}
 	return 0
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -89,7 +88,7 @@ func TestVerb(t *testing.T) {
 	}{
 		{[]string{"Ada Lovelace"}, web, 0, "Hello, Ada Lovelace\n"},
 		{nil, web, 64, ""},
-		{[]string{"Ada"}, &http.Client{Transport: &http.Transport{DialContext: nobody}}, 1, ""},
+		{[]string{"Ada"}, component.AdminClient("/no/socket"), 69, ""},
 	} {
 		var out, errs bytes.Buffer
 		code := greet(t.Context(), &component.Invocation{Args: c.args, Stdout: &out, Stderr: &errs, Admin: c.admin})
@@ -97,8 +96,4 @@ func TestVerb(t *testing.T) {
 			t.Errorf("%q: code %d, %q, %q", c.args, code, &out, &errs)
 		}
 	}
-}
-
-func nobody(context.Context, string, string) (net.Conn, error) {
-	return nil, errors.New("no server runs on this node")
 }
