@@ -2,7 +2,6 @@ package plan
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 
 	"carbonado.dev/carbonado/runtime/component"
@@ -80,20 +79,20 @@ func (b *builder) lookup(w int32) []int32 {
 	if len(all) < 8 || !b.wants[w].filtered {
 		return all
 	}
-	required := b.require(w).Filter.Required()
-	if len(required) == 0 {
+	name, value, required := b.require(w).Filter.Key()
+	if !required {
 		return all
 	}
-	at := property{contract, slices.Min(slices.Collect(maps.Keys(required)))}
+	at := property{contract, name}
 	values, indexed := b.index[at]
 	if !indexed {
-		values = b.valuesOf(at.name, all)
+		values = b.valuesOf(name, all)
 		b.index[at] = values
 	}
 	if len(values) == 0 {
 		return all
 	}
-	return values[required[at.name]]
+	return values[value]
 }
 
 // valuesOf finds offers by the value of a property. It is nil if one may yet get the property, with any value.

@@ -143,7 +143,8 @@ type Reconciler struct {
 	holders holders
 	// users are the names of components by the contract that they require, askers by the keys of what they require (registry.Query.Keys),
 	// dependants by the component that the plan wires them to.
-	users, askers, dependants map[string][]string
+	users, dependants map[string][]string
+	askers            map[registry.Key][]string
 	// inherited is what an earlier kernel has left, until the first Apply; admissions is who admits a process that is about to end.
 	inherited  map[string]*estate
 	admissions map[int][]admitted

@@ -150,7 +150,7 @@ func (u *unit) needs(name string) bool {
 
 // noteUsers notes who has to look again when a service comes or goes, or when a component changes its state. Called under mu.
 func (r *Reconciler) noteUsers(p *plan.Plan) {
-	r.users, r.askers, r.dependants = map[string][]string{}, map[string][]string{}, map[string][]string{}
+	r.users, r.askers, r.dependants = map[string][]string{}, map[registry.Key][]string{}, map[string][]string{}
 	for i := range p.Components {
 		c := &p.Components[i]
 		for _, q := range c.Requires {

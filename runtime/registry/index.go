@@ -5,57 +5,64 @@ import (
 	"strings"
 )
 
-// A key stands for what can be looked up at once: "" every service, "@" and a name those of one provider, a contract's name its services,
-// and a contract with one property and its value the services that have it. Who asks for something has the narrowest key that holds all
+// Key stands for what can be looked up at once: the zero Key for every service, a provider for those of one component, a service for those
+// of one contract, and with a property and its value for those that have it. Who asks for something has the narrowest key that holds all
 // that it may mean; a service has every key under which it may be asked for.
+type Key struct{ provider, service, property, value string }
 
 // Keys of a query: every service that it means has one of them.
-func (q Query) Keys() []string {
-	if len(q.AnyOf) > 0 {
-		var out []string
-		for _, o := range q.AnyOf {
-			out = append(out, o.Keys()...)
-		}
-		slices.Sort(out)
-		return slices.Compact(out)
+func (q Query) Keys() []Key {
+	if len(q.AnyOf) == 0 {
+		return []Key{q.key()}
 	}
+	var out []Key
+	for _, o := range q.AnyOf {
+		out = add(out, o.Keys()...)
+	}
+	return out
+}
+
+// key is the one key of a query without AnyOf.
+func (q Query) key() Key {
 	switch {
 	case q.Provider != "":
-		return []string{"@" + q.Provider}
+		return Key{provider: q.Provider}
 	case q.Service == "":
-		return []string{""}
+		return Key{}
 	}
-	// The first by name of the properties that are required: one is enough.
-	name, value := "", ""
-	for k, v := range q.Filter {
-		if k = strings.ToLower(k); name == "" || k < name {
-			name, value = k, v
+	key := Key{service: q.Service}
+	// Of the properties that are required one is enough: the first by name.
+	if w, ok := q.Where.(interface {
+		Key() (name, value string, ok bool)
+	}); ok {
+		key.property, key.value, _ = w.Key()
+	}
+	for name, v := range q.Filter {
+		if name = strings.ToLower(name); key.property == "" || name < key.property {
+			key.property, key.value = name, v
 		}
 	}
-	if w, ok := q.Where.(interface{ Required() map[string]string }); ok {
-		for k, v := range w.Required() {
-			if name == "" || k <= name {
-				name, value = k, v
-			}
-		}
-	}
-	if name == "" {
-		return []string{q.Service}
-	}
-	return []string{property(q.Service, name, value)}
+	return key
 }
 
 // Keys of a service: every query that means it has one of them.
-func (s Service) Keys() []string {
-	out := []string{"", "@" + s.Provider, s.Service}
-	for k, v := range s.Properties {
-		out = append(out, property(s.Service, strings.ToLower(k), v))
+func (s Service) Keys() []Key {
+	out := append(make([]Key, 0, 3+len(s.Properties)), Key{}, Key{provider: s.Provider}, Key{service: s.Service})
+	for name, v := range s.Properties {
+		out = add(out, Key{service: s.Service, property: strings.ToLower(name), value: v})
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return out
 }
 
-func property(service, key, value string) string { return service + "\x00" + key + "=" + value }
+// add appends keys that are not there yet.
+func add(keys []Key, more ...Key) []Key {
+	for _, k := range more {
+		if !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
 
 // enter and leave keep the index. Called under mu.
 func (r *Registry) enter(s *Service) {
@@ -78,11 +85,18 @@ func (r *Registry) leave(s Service) {
 
 func (r *Registry) find(q Query) []Service {
 	var out []Service
-	keys := q.Keys()
-	for _, key := range keys {
-		for id, s := range r.index[key] {
-			if q.Matches(*s) && (len(keys) == 1 || !slices.ContainsFunc(out, func(o Service) bool { return o.ID == id })) {
+	if len(q.AnyOf) == 0 {
+		for _, s := range r.index[q.key()] {
+			if q.Matches(*s) {
 				out = append(out, s.copy())
+			}
+		}
+	} else {
+		for _, key := range q.Keys() {
+			for id, s := range r.index[key] {
+				if q.Matches(*s) && !slices.ContainsFunc(out, func(o Service) bool { return o.ID == id }) {
+					out = append(out, s.copy())
+				}
 			}
 		}
 	}
@@ -92,15 +106,14 @@ func (r *Registry) find(q Query) []Service {
 
 // tell puts a change before every tracking that it concerns. Called under Registry.mu, so that all see the same order.
 func (r *Registry) tell(old, now *Service) {
-	var keys []string
+	var keys []Key
 	for _, s := range []*Service{old, now} {
 		if s != nil {
-			keys = append(keys, s.Keys()...)
+			keys = add(keys, s.Keys()...)
 		}
 	}
-	slices.Sort(keys)
 	var told map[*Tracking]bool // those that stand under more than one key
-	for _, key := range slices.Compact(keys) {
+	for _, key := range keys {
 		for t := range r.trackings[key] {
 			if told[t] {
 				continue

@@ -104,20 +104,20 @@ type Registry struct {
 	last     uint64
 	services map[uint64]*Service
 	// index is services by their keys.
-	index map[string]map[uint64]*Service
+	index map[Key]map[uint64]*Service
 	// newest is, per provider, the highest generation seen: older ones may no longer speak.
 	newest map[string]uint64
 	// restored are those by Restore that were not published since.
 	restored map[uint64]bool
 	// trackings by the keys of their queries.
-	trackings map[string]map[*Tracking]struct{}
+	trackings map[Key]map[*Tracking]struct{}
 }
 
 // New makes an empty registry.
 func New() *Registry {
 	return &Registry{
-		services: map[uint64]*Service{}, index: map[string]map[uint64]*Service{},
-		newest: map[string]uint64{}, restored: map[uint64]bool{}, trackings: map[string]map[*Tracking]struct{}{},
+		services: map[uint64]*Service{}, index: map[Key]map[uint64]*Service{},
+		newest: map[string]uint64{}, restored: map[uint64]bool{}, trackings: map[Key]map[*Tracking]struct{}{},
 	}
 }
 
@@ -163,7 +163,7 @@ func (r *Registry) Publish(p Publication) (Service, error) {
 func (r *Registry) heir(p Publication) *Service {
 	var best *Service
 	score := 0
-	for _, s := range r.index["@"+p.Provider] {
+	for _, s := range r.index[Key{provider: p.Provider}] {
 		if s.Service != p.Service {
 			continue
 		}
@@ -272,8 +272,8 @@ func (r *Registry) remove(s *Service) {
 
 // of lists the registrations of a provider by id. Called under mu.
 func (r *Registry) of(provider string) []*Service {
-	out := make([]*Service, 0, len(r.index["@"+provider]))
-	for _, s := range r.index["@"+provider] {
+	out := make([]*Service, 0, len(r.index[Key{provider: provider}]))
+	for _, s := range r.index[Key{provider: provider}] {
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b *Service) int { return cmp.Compare(a.ID, b.ID) })

@@ -27,8 +27,8 @@ const (
 type Filter struct {
 	text string
 	root node
-	// required is what Required gives.
-	required map[string]string
+	// key and value are what Key gives; key is empty if there is nothing.
+	key, value string
 }
 
 // SyntaxError says what is wrong with a filter, and where.
@@ -83,8 +83,10 @@ func Equal(props map[string]string) *Filter {
 
 // made makes the filter of a node, which stands as text.
 func made(text string, n node) *Filter {
-	f := &Filter{text: text, root: n, required: map[string]string{}}
-	collect(n, f.required)
+	f := &Filter{text: text, root: n}
+	if t := keyOf(n); t != nil {
+		f.key, f.value = t.key, t.value
+	}
 	return f
 }
 
@@ -125,28 +127,33 @@ func (f *Filter) Failing(props map[string]string, open bool) string {
 	}
 }
 
-// Required lists the properties that must have one value for the filter to match: its equality terms that no | or ! stands above. Names
-// are in lower case. It is for those who keep an index; the map must not be changed.
-func (f *Filter) Required() map[string]string {
+// Key is a property that must have one value for the filter to match, the first by name of those whose equality terms no | or ! stands above;
+// ok is false if there is none. The name is in lower case. It is for those who keep an index.
+func (f *Filter) Key() (name, value string, ok bool) {
 	if f == nil {
-		return nil
+		return "", "", false
 	}
-	return f.required
+	return f.key, f.value, f.key != ""
 }
 
-func collect(n node, out map[string]string) {
+// keyOf finds the term that Key gives.
+func keyOf(n node) (first *term) {
 	switch n := n.(type) {
 	case *term:
 		if n.op == opEqual {
-			out[n.key] = n.value
+			return n
 		}
 	case *group:
-		if n.op == '&' {
-			for _, p := range n.parts {
-				collect(p, out)
+		if n.op != '&' {
+			return nil
+		}
+		for _, p := range n.parts {
+			if t := keyOf(p); t != nil && (first == nil || t.key < first.key) {
+				first = t
 			}
 		}
 	}
+	return first
 }
 
 // Value is a property by its name in lower case, as filters see it.

@@ -75,8 +75,23 @@ func TestPossible(t *testing.T) {
 	if got := f.Failing(map[string]string{"kind": "a"}, false); got != "(|(size>=3)(any=x))" {
 		t.Errorf("failing: %s", got)
 	}
-	if got := f.Required(); len(got) != 1 || got["kind"] != "a" {
-		t.Errorf("required: %v", got)
+}
+
+func TestKey(t *testing.T) {
+	for text, want := range map[string]string{
+		"(&(kind=a)(|(size>=3)(any=x)))": "kind=a", "(Kind=a)": "kind=a", "(&(z=1)(&(b=2)(c=3)))": "b=2",
+		"(!(kind=a))": "=", "(|(kind=a)(kind=b))": "=", "(kind=*)": "=", "(kind>=1)": "=",
+	} {
+		f, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name, value, ok := f.Key(); name+"="+value != want || ok != (want != "=") {
+			t.Errorf("%s: %s=%s, %t", text, name, value, ok)
+		}
+	}
+	if _, _, ok := (*Filter)(nil).Key(); ok {
+		t.Error("no filter has a key")
 	}
 }
 
