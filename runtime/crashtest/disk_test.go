@@ -65,6 +65,16 @@ func TestFullDisk(t *testing.T) {
 	if _, errs, code := l.cli("query", "SELECT count(*) FROM "+table); code != 0 && !strings.Contains(errs, "CBN-STORE-0") {
 		t.Errorf("query: exit code %d: %s", code, errs)
 	}
+	// A command that fails for it says so, whatever it wanted to write.
+	l.wait("sample to fail for the disk", func() error {
+		fill(t, ballast)
+		_, errs, code := l.cli("sample", "smart-home", "--count", "1")
+		if code == 0 || !strings.Contains(errs, "CBN-SDK-044") || !strings.Contains(errs, "fix: Free space") || !strings.Contains(errs, filepath.Join(l.home, "repository")) {
+			return fmt.Errorf("exit code %d: %s", code, errs)
+		}
+		t.Logf("sample: %s", errs)
+		return nil
+	})
 	// The full disk is outlived by the store's end as well; with space all goes on by itself.
 	l.kill9("DataService")
 	if err := os.Remove(ballast); err != nil {

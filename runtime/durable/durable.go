@@ -5,11 +5,11 @@ package durable
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 )
 
@@ -31,7 +31,7 @@ func WriteFrom(root *os.Root, name string, mode fs.FileMode, fill func(io.Writer
 	temp := path.Join(folder, TempPrefix+rand.Text())
 	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
-		return fmt.Errorf("create a file beside %s: %w", name, err)
+		return named(root, "create a file beside", name, err)
 	}
 	defer func() {
 		if err != nil {
@@ -39,18 +39,23 @@ func WriteFrom(root *os.Root, name string, mode fs.FileMode, fill func(io.Writer
 		}
 	}()
 	if err := fill(f); err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", name, err), f.Close())
+		return errors.Join(named(root, "write", name, err), f.Close())
 	}
 	if err := f.Sync(); err != nil {
-		return errors.Join(fmt.Errorf("sync %s: %w", name, err), f.Close())
+		return errors.Join(named(root, "sync", name, err), f.Close())
 	}
 	if err := f.Close(); err != nil {
-		return fmt.Errorf("close %s: %w", name, err)
+		return named(root, "close", name, err)
 	}
 	if err := root.Rename(temp, name); err != nil {
-		return fmt.Errorf("move %s into place: %w", name, err)
+		return named(root, "move into place", name, err)
 	}
 	return SyncFolder(root, folder)
+}
+
+// named says which file an error is about by its whole name: the one in the error is relative to root.
+func named(root *os.Root, op, name string, err error) error {
+	return &fs.PathError{Op: op, Path: filepath.Join(root.Name(), name), Err: err}
 }
 
 // Remove deletes a file and returns when that is on disk. A missing one is no error.
@@ -65,10 +70,10 @@ func Remove(root *os.Root, name string) error {
 func SyncFolder(root *os.Root, folder string) error {
 	d, err := root.Open(folder)
 	if err != nil {
-		return fmt.Errorf("open folder %s: %w", folder, err)
+		return named(root, "open folder", folder, err)
 	}
 	if err := d.Sync(); err != nil {
-		return errors.Join(fmt.Errorf("sync folder %s: %w", folder, err), d.Close())
+		return errors.Join(named(root, "sync folder", folder, err), d.Close())
 	}
 	return d.Close()
 }

@@ -46,10 +46,16 @@ func (k *Kind) New(format string, args ...any) *Error {
 	return &Error{code: k.id, text: fmt.Sprintf(format, args...), fix: k.fix, grpc: k.grpc}
 }
 
-// Wrap makes an error of this kind whose direct reason is err. A nil err is allowed.
+// Wrap makes an error of this kind whose direct reason is err. A nil err is allowed. A full disk's is a DiskFull, whose fix is the
+// error's too.
 func (k *Kind) Wrap(err error, format string, args ...any) *Error {
 	e := k.New(format, args...)
 	e.wrapped = err
+	if full := diskFull(err); full != nil {
+		e.wrapped, e.fix = full, full.fix
+	} else if full := fullIn(err); full != nil {
+		e.fix = full.fix
+	}
 	return e
 }
 
@@ -63,6 +69,8 @@ type Error struct {
 	column  int
 	grpc    codes.Code
 	wrapped error
+	// system is what the system said where text holds it already.
+	system error
 }
 
 // At says where the culprit stands. Line and column count from 1; 0 is unknown.
@@ -107,7 +115,12 @@ func (e *Error) Error() string {
 }
 
 // Unwrap gives the direct reason.
-func (e *Error) Unwrap() error { return e.wrapped }
+func (e *Error) Unwrap() error {
+	if e.wrapped == nil {
+		return e.system
+	}
+	return e.wrapped
+}
 
 // Is reports whether target is the error's kind.
 func (e *Error) Is(target error) bool {
@@ -141,7 +154,7 @@ var Unknown = Define("CBN-SDK-001", "An error without a code.", "Report it: ever
 // Unreachable is the kind of a call that no provider answered in time.
 var Unreachable = Define("CBN-SDK-002", "A service did not answer.", "See `carbonado component diag` of its provider.").Code(codes.Unavailable)
 
-// From turns any error into an *Error: an *Error in the chain, the detail of a gRPC status, or an Unknown around err.
+// From turns any error into an *Error: an *Error in the chain, the detail of a gRPC status, a DiskFull, or an Unknown around err.
 // From(nil) is nil.
 func From(err error) *Error {
 	if err == nil {
@@ -165,6 +178,9 @@ func From(err error) *Error {
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return Unreachable.New("%s", err.Error())
+	}
+	if full := diskFull(err); full != nil {
+		return full
 	}
 	return Unknown.New("%s", err.Error())
 }

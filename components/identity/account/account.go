@@ -49,7 +49,8 @@ type Role struct {
 
 // Store is the file. It is safe for concurrent use. A write is on disk when its method returns nil.
 type Store struct {
-	db *sql.DB
+	db   *sql.DB
+	path string
 }
 
 // Open opens or makes the file, with mode 0600, and brings its tables up to date. It fails on a damaged file.
@@ -72,9 +73,9 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(2)
-	s := &Store{db: db}
+	s := &Store{db: db, path: path}
 	if err := s.prepare(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, s.Named(errors.Join(err, db.Close()))
 	}
 	return s, nil
 }
@@ -99,6 +100,14 @@ func (s *Store) prepare(ctx context.Context) error {
 		return fmt.Errorf("the tables cannot be brought up to date: %w", err)
 	}
 	return nil
+}
+
+// Named says which file a failure is about. A nil error stays nil.
+func (s *Store) Named(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: "write", Path: s.path, Err: err}
 }
 
 // Close closes the file; calls under way end first.
