@@ -2,6 +2,7 @@ package catalog_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,6 +85,48 @@ func TestDescriptorDefaults(t *testing.T) {
 	}
 	if d.StartLevel != 100 || d.Restart != component.DefaultRestart || d.Required || d.Resources != (component.Resources{}) {
 		t.Errorf("%+v", d)
+	}
+}
+
+// TestZeroIsNotAbsent: where a number may be 0, it says something else than its absence.
+func TestZeroIsNotAbsent(t *testing.T) {
+	parse := func(more string) *component.Descriptor {
+		t.Helper()
+		d, err := catalog.ParseDescriptor("c.yaml", []byte("name: A\nversion: 1.0.0\nsummary: x\nexecutable: bin/A\n"+more))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	for more, want := range map[string]component.Restart{
+		"":                                component.DefaultRestart,
+		"restart: {}\n":                   component.DefaultRestart,
+		"restart: {per: 1m}\n":            {Budget: 5, Per: time.Minute},
+		"restart: {budget: 0}\n":          {Budget: 0, Per: 10 * time.Minute},
+		"restart: {budget: 0, per: 1m}\n": {Budget: 0, Per: time.Minute},
+	} {
+		if got := parse(more).Restart; got != want {
+			t.Errorf("%q gives %+v, want %+v", more, got, want)
+		}
+	}
+	const dynamic = "provides: [{service: a.v1.A, version: 1.0.0, dynamic: true%s}]\n"
+	for count, want := range map[string]int{"": 0, ", count: 0": 0, ", count: 3": 3} {
+		if got := parse(fmt.Sprintf(dynamic, count)).Provides[0].Count; got != want {
+			t.Errorf("count %q gives %d", count, got)
+		}
+	}
+	const gate = "gates: [{name: g, service: a.v1.A%s}]\n"
+	for count, want := range map[string]int{"": component.Computed, ", count: 0": 0} {
+		if got := parse(fmt.Sprintf(gate, count)).Gates[0].Services[0].Count; got != want {
+			t.Errorf("a gate's count %q gives %d", count, got)
+		}
+	}
+	// Where 0 would say nothing, it is refused.
+	for _, zero := range []string{"startLevel: 0", "resources: {cpu: 0}", "resources: {files: 0}", "resources: {processes: 0}", "resources: {memory: 0MiB}",
+		"watchdog: 0s", "startTimeout: 0s", "health: {grace: 0s}", "restart: {per: 0s}", "requires: [{name: r, service: a.v1.A, cardinality: 0..n, minimum: 0}]"} {
+		if _, err := catalog.ParseDescriptor("c.yaml", []byte("name: A\nversion: 1.0.0\nsummary: x\nexecutable: bin/A\n"+zero+"\n")); err == nil {
+			t.Errorf("%s is taken", zero)
+		}
 	}
 }
 

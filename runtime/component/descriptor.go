@@ -187,10 +187,11 @@ type Runtime struct {
 	Java *semver.Constraints
 }
 
-// Restart is the restart budget: so many crashes per so much time.
+// Restart is the restart budget: so many crashes per so much time are forgiven, with 0 none.
 type Restart struct {
 	Budget int
-	Per    time.Duration
+	// Per is above 0; only the zero Restart, which stands for DefaultRestart, has none.
+	Per time.Duration
 }
 
 // DefaultRestart holds where a descriptor says nothing.

@@ -63,6 +63,15 @@ func TestAProvidersCrashLeavesItsConsumersActive(t *testing.T) {
 	}
 }
 
+func TestWithoutABudgetTheFirstCrashIsTheLast(t *testing.T) {
+	w := newWorld(t, strings.Replace(provider("Oracle"), "budget: 3", "budget: 0", 1))
+	w.until("Oracle", component.Active)
+	w.proc("Oracle").crash()
+	if v := w.until("Oracle", component.Failed); v.Generation != 1 || v.Cause == nil || v.Cause.Code != ErrBudget.ID() {
+		t.Errorf("generation %d, cause %v", v.Generation, v.Cause)
+	}
+}
+
 func TestASpentBudgetFailsTheProviderAndItsConsumersWait(t *testing.T) {
 	w := newWorld(t, consumer("Asker", "1..1"), provider("Oracle"))
 	w.until("Asker", component.Active)

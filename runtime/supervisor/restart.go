@@ -28,13 +28,10 @@ type Restarts struct {
 	spent  bool
 }
 
-// NewRestarts makes the budget of a unit. Zero fields of r are those of component.DefaultRestart. A negative budget allows none.
+// NewRestarts makes the budget of a unit. The zero value of r is component.DefaultRestart; with a time, a budget of 0 forgives no crash.
 func NewRestarts(r component.Restart) Restarts {
-	if r.Budget == 0 {
-		r.Budget = component.DefaultRestart.Budget
-	}
-	if r.Per <= 0 {
-		r.Per = component.DefaultRestart.Per
+	if r == (component.Restart{}) {
+		r = component.DefaultRestart
 	}
 	return Restarts{budget: r}
 }

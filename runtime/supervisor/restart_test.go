@@ -66,8 +66,8 @@ func TestHealthyRunBeginsTheBackoffAnew(t *testing.T) {
 	}
 }
 
-func TestNegativeBudgetAllowsNone(t *testing.T) {
-	r := supervisor.NewRestarts(component.Restart{Budget: -1})
+func TestBudgetOfZeroAllowsNone(t *testing.T) {
+	r := supervisor.NewRestarts(component.Restart{Per: time.Minute})
 	if d := r.Crashed(epoch, time.Hour, 0); !d.Spent {
 		t.Errorf("%+v", d)
 	}
