@@ -82,6 +82,7 @@ type Running struct {
 func (i *Installation) Start(ctx context.Context, args ...string) (*Running, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(i.Home, "bin", "carbonado"), append([]string{"server", "-DportOffset=" + strconv.Itoa(i.Offset)}, args...)...)
 	cmd.Env = append(os.Environ(), "CARBON_HOME="+i.Home, "CARBONADO_ADMIN_PASSWORD="+Password)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // a bench that is killed leaves no server behind
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
