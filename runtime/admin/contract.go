@@ -86,6 +86,8 @@ type Status struct {
 	Causes []Cause `json:"causes"`
 	// DeploymentPolling: no file events come from some folders of hot deployment, they are looked at every few seconds.
 	DeploymentPolling bool `json:"deploymentPolling,omitempty"`
+	// Deployment is the generation that this node's deployment folder holds; left out before the first.
+	Deployment *Generation `json:"deployment,omitempty"`
 	// GuardianVersion is the version of the guardian's program where that is another one than the kernel's: it is replaced at the next
 	// start of the whole.
 	GuardianVersion string `json:"guardianVersion,omitempty"`

@@ -152,6 +152,14 @@ func (n *node) Events(ctx context.Context) (<-chan Event, error) {
 	return out, nil
 }
 
+func (n *node) Nodes(context.Context) ([]Node, error) {
+	return []Node{{Node: "node-1", Generation: 3, Digest: "d3", State: NodeStateText(2), Behind: 2, Since: &since}}, nil
+}
+
+func (n *node) CommitDeployment(ctx context.Context, actor string) (Generation, error) {
+	return Generation{Generation: 4, Digest: "d4"}, n.change(ctx, "commit", "deployment", actor)
+}
+
 // Node implements gateway.Nodes.
 func (n *node) Node() gateway.Node { return gateway.Node{ID: "node-1"} }
 

@@ -204,6 +204,7 @@ func (s *Server) register() {
 	s.registerWatching()
 	s.registerUpgrade()
 	s.registerLevels()
+	s.registerNodes()
 	s.registerEvents()
 	s.registerLogs()
 	s.mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {

@@ -74,6 +74,7 @@ func TestReads(t *testing.T) {
 		"/api/artifacts?type=eventsink":      `"line":3`,
 		"/api/components/A/logs?n=5":         `"A" 5 lines`,
 		"/api/logs":                          `"" 100 lines`,
+		"/api/nodes":                         `"state":"behind 2"`,
 	} {
 		if code, body := ask(t, s, "GET", path, ""); code != 200 || !strings.Contains(body, part) {
 			t.Errorf("%s: %d %s", path, code, body)
@@ -190,6 +191,7 @@ func TestOpenAPIDescribesEveryCall(t *testing.T) {
 		"post /api/components/{name}/start", "post /api/components/{name}/stop", "post /api/components/{name}/restart", "post /api/components/{name}/disable",
 		"post /api/components/{name}/enable", "get /api/services", "get /api/plan", "get /api/profile", "get /api/listeners", "get /api/artifacts",
 		"post /api/credentials", "get /api/events", "get /api/logs", "get /api/components/{name}/logs",
+		"get /api/nodes", "post /api/nodes/commit",
 	} {
 		method, path, _ := strings.Cut(call, " ")
 		if _, ok := doc.Paths[path][method]; !ok {

@@ -198,7 +198,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		&cobra.Command{Use: "server [-receiverNode|-indexerNode|-analyzerNode|-dashboardNode] [-Dname=value …]", Short: "Run the server in the foreground", DisableFlagParsing: true,
 			RunE: func(_ *cobra.Command, args []string) error { return exit(a.Server(args)) }},
-		a.statusCommand(), a.planCommand(), a.componentCommand(), a.levelCommand(), a.serviceCommand(), a.artifactCommand(), a.pluginCommand(), a.openCommand(),
+		a.statusCommand(), a.planCommand(), a.componentCommand(), a.levelCommand(), a.serviceCommand(), a.artifactCommand(), a.nodeCommand(), a.pluginCommand(), a.openCommand(),
 		a.topCommand(), a.tapCommand(), a.doctorCommand(), a.bundleCommand(), a.manCommand(), a.upgradeCommand(), a.applyCommand(), a.deploymentsCommand(), a.rollbackCommand(), a.whyCommand(), a.errorCommand(), a.graphCommand(), a.blameCommand(), a.configCommand(), a.chaosCommand(),
 		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 			return a.print(map[string]string{"version": a.Version}, func(w io.Writer) { fmt.Fprintf(w, "Carbonado %s\n", a.Version) })

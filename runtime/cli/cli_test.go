@@ -41,7 +41,7 @@ func (a answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 const causeJSON = `{"code":"CBN-PLAN-002","text":"Indexing needs RecordStore","chain":[{"code":"CBN-PLAN-001","text":"DataService is disabled","chain":[],"fix":"Start without -DdisableDataService.","file":"repository/conf/profiles.yaml","line":12}],"fix":"See the chain."}`
 
 var node = answers{
-	"GET /api/status":                                    `{"state":"RUNNING","profile":"default","guardianPid":1,"kernelPid":2,"since":"2026-11-25T10:00:00Z","nodeId":"n","version":"1.0.0","components":{"ACTIVE":1},"causes":[` + causeJSON + `]}`,
+	"GET /api/status":                                    `{"state":"RUNNING","profile":"default","guardianPid":1,"kernelPid":2,"since":"2026-11-25T10:00:00Z","nodeId":"n","version":"1.0.0","deployment":{"generation":7,"digest":"d7"},"components":{"ACTIVE":1},"causes":[` + causeJSON + `]}`,
 	"GET /api/components":                                `[{"name":"DataService","version":"1.0.0","state":"ACTIVE","health":"OK","pid":7,"restarts":1,"disabledBy":"","cause":null},{"name":"Indexing","version":"1.0.0","state":"WAITING","health":"UNKNOWN","pid":0,"restarts":0,"disabledBy":"","cause":` + causeJSON + `},{"name":"Portal","version":"1.0.0","state":"DISABLED","health":"UNKNOWN","pid":0,"restarts":0,"disabledBy":"profile receiver","cause":null}]`,
 	"GET /api/components/Indexing":                       `{"name":"Indexing","version":"1.0.0","state":"WAITING","health":"UNKNOWN","detail":{"summary":"s","since":"2026-11-25T10:00:00Z","requires":[{"name":"store","service":"S","bound":[]}]},"cause":` + causeJSON + `}`,
 	"GET /api/components/Indexing/diag":                  `{"name":"Indexing","state":"WAITING","health":"UNKNOWN","since":"2026-11-25T10:00:00Z","profile":"default","cause":` + causeJSON + `,"blocks":["Portal"],"lastResult":"exit code 3","evidence":["last line"]}`,
@@ -58,6 +58,8 @@ var node = answers{
 	"POST /api/components/Broken/stop":                   `200 this is not JSON`,
 	"GET /api/services":                                  `[{"id":1,"service":"acme.Greeter","version":"1.0.0","provider":"DataService","properties":{"a":"b"},"users":["Portal/x"]}]`,
 	"GET /api/artifacts":                                 `[{"path":"deployment/server/eventsink/b.xml","type":"eventsink","name":"b","state":"FAULTY","revision":2,"digest":"d","owner":"EventSink","since":"2026-11-25T10:00:00Z","cause":{"code":"CBN-STR-002","text":"unknown type","chain":[],"fix":"","file":"deployment/server/eventsink/b.xml","line":3}}]`,
+	"GET /api/nodes":                                     `[{"node":"n1","address":"10.0.0.1","generation":7,"digest":"0123456789abcdef","state":"current","behind":0,"since":"2026-11-25T10:00:00Z","member":true,"committer":true,"self":true,"problem":""},{"node":"n2","address":"","generation":5,"digest":"fedcba9876543210","state":"behind 2","behind":2,"since":"2026-11-25T09:00:00Z","member":false,"committer":false,"self":false,"problem":"its disk is full"}]`,
+	"POST /api/nodes/commit":                             `{"generation":8,"digest":"d8","committer":"n1","time":"2026-11-25T10:00:00Z"}`,
 	"POST /api/credentials":                              `{"url":"https://localhost:9443/signin?token=x","expires":"2026-11-25T10:00:00Z"}`,
 }
 
@@ -101,7 +103,7 @@ func TestCommandsInEveryFormat(t *testing.T) {
 		code  int
 		parts []string // of the table
 	}{
-		{"status", 0, []string{"RUNNING", "profile default", "CBN-PLAN-002", "repository/conf/profiles.yaml:12", "fix: Start without"}},
+		{"status", 0, []string{"RUNNING", "profile default", "deployment generation 7, digest d7", "CBN-PLAN-002", "repository/conf/profiles.yaml:12", "fix: Start without"}},
 		{"component ls", 0, []string{"NAME", "DataService", "Indexing needs RecordStore <- DataService is disabled", "disabled by profile receiver"}},
 		{"component show Indexing", 0, []string{"requires store S", "nobody"}},
 		{"component diag Indexing", ExitInactive, []string{"WAITING", "CBN-PLAN-002", "└ CBN-PLAN-001", "fix: Start without -DdisableDataService.", "blocks: Portal", "exit code 3", "| last line"}},
@@ -110,6 +112,8 @@ func TestCommandsInEveryFormat(t *testing.T) {
 		{"component restart DataService", 0, []string{"DataService is ACTIVE"}},
 		{"service ls", 0, []string{"acme.Greeter", "a=b", "Portal/x"}},
 		{"artifact ls", 0, []string{"FAULTY", "b.xml:3", "unknown type"}},
+		{"node ls", 0, []string{"NODE", "SINCE", "10.0.0.1", "0123456789ab  current", "committer", "n2    away", "behind 2", "2026-11-25T09:00:00Z", "n2: its disk is full"}},
+		{"node commit", 0, []string{"generation 8, digest d8"}},
 		{"open", 0, []string{"https://localhost:9443/signin?token=x"}},
 		{"version", 0, []string{"1.2.3"}},
 	} {

@@ -28,6 +28,9 @@ func (a *app) statusCommand() *cobra.Command {
 				fmt.Fprintln(w, "hot deployment polls: no file events come from some of its folders")
 			}
 			fmt.Fprintf(w, "guardian %d, kernel %d, node %s, home %s\n", s.GuardianPid, s.KernelPid, s.NodeID, s.Home)
+			if d := s.Deployment; d != nil {
+				fmt.Fprintf(w, "deployment generation %d, digest %s\n", d.Generation, d.Digest)
+			}
 			if s.GuardianVersion != "" {
 				fmt.Fprintf(w, "the guardian is %s until the server's next full start\n", s.GuardianVersion)
 			}

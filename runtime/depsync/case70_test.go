@@ -33,10 +33,16 @@ func TestCase70AJoinedNodeConverges(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
+	a.remove("deep/er/three.txt")
+	a.look()
+	b.look()
+	if _, err := os.Lstat(filepath.Join(b.folder, "deep/er")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a folder without files stays: %v", err)
+	}
 	if info, err := os.Stat(filepath.Join(d.folder, "eventstreams/one.json")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
-	if s := d.sees("a"); !s.Committer || s.Generation != 2 {
+	if s := d.sees("a"); !s.Committer || s.Generation != 3 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -311,6 +317,25 @@ func TestCase70AnswerOfACommitIsLost(t *testing.T) {
 	if p := w.pointer(); p.Generation != 2 || a.Base() != p {
 		t.Errorf("%+v, %+v", p, a.Base())
 	}
+	// Where it can be asked, it is known at once.
+	a.Node.step = func(string) error { return nil }
+	a.Node.c = forgetful{a.member}
+	a.write("eventstreams/one.json", "1 once more")
+	a.look()
+	if p := w.pointer(); p.Generation != 3 || a.Base() != p {
+		t.Errorf("%+v, %+v", p, a.Base())
+	}
+}
+
+// forgetful does what it is asked for, and says that it can't be reached where the pointer was moved.
+type forgetful struct{ cluster.Coordinator }
+
+func (f forgetful) Set(ctx context.Context, key string, value []byte, ifVersion uint64) (uint64, error) {
+	v, err := f.Coordinator.Set(ctx, key, value, ifVersion)
+	if key == keyCurrent && err == nil {
+		err = cluster.ErrUnavailable.New("the answer is lost")
+	}
+	return v, err
 }
 
 // A committer that slept while its lease ended and its place was taken does not move the pointer.

@@ -52,11 +52,14 @@ func (n *Node) commit(ctx context.Context, confirmed bool) error {
 		return ErrMuchGone.Wrap(err, "the deployment folder can't be opened")
 	}
 	defer root.Close()
-	files := n.files()
+	files, whole := n.files()
+	if err := n.patience(whole); err != nil && !confirmed {
+		return err
+	}
 	if err := n.agree(root, files); err != nil {
 		return err
 	}
-	m, err := n.collect(root, files)
+	m, err := n.collect(ctx, root, files)
 	if err != nil {
 		return err
 	}
@@ -73,8 +76,8 @@ func (n *Node) commit(ctx context.Context, confirmed bool) error {
 		return n.note(p)
 	}
 	if !confirmed {
-		if p.Generation > 0 && p.Digest != base.Digest && !(p.Committer == n.id && n.store.Has(p.Digest)) {
-			// What lies here does not stem from the present generation: it would take back what others deployed.
+		if !n.alone && p.Generation > 0 && p.Digest != base.Digest && !(p.Committer == n.id && n.store.Has(p.Digest)) {
+			// What lies here does not stem from the present generation: it would take back what was deployed elsewhere.
 			return n.take(ctx, p)
 		}
 		if err := n.guard(root, p, m); err != nil {
@@ -109,6 +112,20 @@ func (n *Node) pinned(ctx context.Context) error {
 		}
 	}
 	return ErrOtherCommitter.New("%s commits since %s; what lies in the deployment folder of %s is not passed on", pin.Node, pin.Since.Format(time.RFC3339), n.id)
+}
+
+// patience waits for what is being written, for a while: files that are dropped together are one generation.
+func (n *Node) patience(whole bool) error {
+	switch {
+	case whole:
+		n.partial = time.Time{}
+	case n.partial.IsZero():
+		n.partial = time.Now()
+		fallthrough
+	case time.Since(n.partial) < partialMost:
+		return ErrChanging.New("a file is still being written")
+	}
+	return nil
 }
 
 // agree makes sure, after this node itself has written to its folder, that Files knows it: what it says may be older than that.
@@ -147,7 +164,7 @@ func (n *Node) onDevice(root *os.Root) bool {
 
 // collect brings what is new in the folder into the store and lists what lies there. Only contents that the store does not have are read.
 // Links are no part of a generation: they are this machine's.
-func (n *Node) collect(root *os.Root, digests map[string]string) (Manifest, error) {
+func (n *Node) collect(ctx context.Context, root *os.Root, digests map[string]string) (Manifest, error) {
 	var files []File
 	for p, digest := range digests {
 		if checkPath(p) != nil {
@@ -164,7 +181,7 @@ func (n *Node) collect(root *os.Root, digests map[string]string) (Manifest, erro
 		if info.Mode()&fs.ModeType != 0 {
 			continue
 		}
-		size, err := n.keepContent(root, p, digest)
+		size, err := n.keepContent(ctx, root, p, digest)
 		if err != nil {
 			return Manifest{}, err
 		}
@@ -174,7 +191,7 @@ func (n *Node) collect(root *os.Root, digests map[string]string) (Manifest, erro
 }
 
 // keepContent takes a file's content into the store and gives its size.
-func (n *Node) keepContent(root *os.Root, p, digest string) (int64, error) {
+func (n *Node) keepContent(ctx context.Context, root *os.Root, p, digest string) (int64, error) {
 	if f, err := n.store.Open(digest); err == nil {
 		info, err := f.Stat()
 		if err = errors.Join(err, f.Close()); err != nil {
@@ -189,7 +206,7 @@ func (n *Node) keepContent(root *os.Root, p, digest string) (int64, error) {
 	if err != nil {
 		return 0, ErrChanging.Wrap(err, "%s can't be opened", p)
 	}
-	counted := &counter{from: f}
+	counted := &counter{ctx: ctx, from: f}
 	err = n.store.Put(digest, -1, counted)
 	switch err = errors.Join(err, f.Close()); {
 	case errors.Is(err, ErrContent):
@@ -200,12 +217,17 @@ func (n *Node) keepContent(root *os.Root, p, digest string) (int64, error) {
 	return counted.n, nil
 }
 
+// counter counts what is read, until ctx ends.
 type counter struct {
+	ctx  context.Context
 	from io.Reader
 	n    int64
 }
 
 func (c *counter) Read(b []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
 	n, err := c.from.Read(b)
 	c.n += int64(n)
 	return n, err
@@ -228,6 +250,9 @@ func (n *Node) guard(root *os.Root, p Pointer, m Manifest) error {
 		return nil
 	}
 	before, err := n.store.manifest(p.Digest)
+	if n.alone && errors.Is(err, fs.ErrNotExist) {
+		return nil // the store was lost: nothing to compare with
+	}
 	if err != nil {
 		return onDisk(err, "the manifest of generation %d can't be read", p.Generation)
 	}

@@ -194,6 +194,22 @@ func TestMuchGoneIsNotPassedOn(t *testing.T) {
 	}
 }
 
+func TestTheFolderLiesElsewhere(t *testing.T) {
+	w, a, _, _ := three(t)
+	a.Node.kept.Device++
+	a.remove("eventstreams/one.json")
+	if err := a.Look(t.Context()); !errors.Is(err, ErrMuchGone) {
+		t.Errorf("%v", err)
+	}
+	a.write("eventstreams/one.json", "1") // it is all there: the disk is another, and that is right
+	a.look()
+	a.remove("eventstreams/one.json")
+	a.look()
+	if p := w.pointer(); p.Generation != 2 {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestTheFolderIsMissing(t *testing.T) {
 	w, a, b, _ := three(t)
 	if err := os.Rename(a.folder, a.folder+"x"); err != nil {
@@ -229,12 +245,22 @@ func TestRenamedFilesAreNotGone(t *testing.T) {
 func TestAFileThatChangesIsWaitedFor(t *testing.T) {
 	w, a, _, _ := three(t)
 	for _, files := range []map[string]string{{"eventstreams/one.json": digestOf([]byte("not yet"))}, {"not/there": digestOf([]byte("1"))}} {
-		a.Node.files = func() map[string]string { return files }
+		a.Node.files = func() (map[string]string, bool) { return files, true }
 		if err := a.Look(t.Context()); !errors.Is(err, ErrChanging) {
 			t.Errorf("%v", err)
 		}
 	}
 	if p := w.pointer(); p.Generation != 1 {
+		t.Errorf("%+v", p)
+	}
+	// Files that come together are one generation; one that takes long holds the others up for a while only.
+	a.Node.files = func() (map[string]string, bool) { return map[string]string{}, false }
+	if err := a.Look(t.Context()); !errors.Is(err, ErrChanging) {
+		t.Errorf("%v", err)
+	}
+	a.Node.partial = time.Now().Add(-partialMost)
+	a.look()
+	if p := w.pointer(); p.Generation != 2 {
 		t.Errorf("%+v", p)
 	}
 }
@@ -277,14 +303,14 @@ func TestACommitterThatDoesNotStemFromThePresent(t *testing.T) {
 	}
 	a.write("eventstreams/one.json", "an old one")
 	a.start()
-	stale := a.files()
+	stale, _ := a.files()
 	a.look()
 	w.equal(a, b)
 	if kept := aside(t, a); len(kept) != 1 || kept[0] != "one.json=an old one" {
 		t.Errorf("put aside: %v", kept)
 	}
 	// Hot deployment has not seen yet what was written.
-	a.Node.files = func() map[string]string { return stale }
+	a.Node.files = func() (map[string]string, bool) { return stale, true }
 	if err := a.Look(t.Context()); !errors.Is(err, ErrChanging) {
 		t.Errorf("%v", err)
 	}
@@ -307,8 +333,14 @@ func TestAloneTakesOver(t *testing.T) {
 	if err := b.Look(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s := b.sees("b"); !s.Committer {
+	if s := b.sees("b"); !s.Committer || s.Generation != 2 || content(t, b.folder)["x"] != "2" {
 		t.Errorf("%+v", s)
+	}
+	if err := a.member.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := b.Nodes(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("%+v, %v", list, err)
 	}
 }
 

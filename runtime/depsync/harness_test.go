@@ -136,10 +136,10 @@ func (m *machine) peers(ctx context.Context) []BlobSource {
 }
 
 // files is what hot deployment would say: what lies in the folder whole.
-func (m *machine) files() map[string]string {
+func (m *machine) files() (map[string]string, bool) {
 	root, err := os.OpenRoot(m.folder)
 	if err != nil {
-		return nil
+		return nil, true
 	}
 	defer root.Close()
 	have, err := walk(root, &m.Node.digests)
@@ -152,7 +152,7 @@ func (m *machine) files() map[string]string {
 			out[p] = h.digest
 		}
 	}
-	return out
+	return out, true
 }
 
 func (m *machine) write(path, content string) {

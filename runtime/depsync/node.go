@@ -18,6 +18,12 @@ import (
 	"carbonado.dev/sdk/cause"
 )
 
+// changingWait is the time until a file that changed is looked at again.
+const changingWait = 2 * time.Second
+
+// partialMost is how long a file that is being written keeps others from making a generation without it.
+const partialMost = 30 * time.Second
+
 // debounceMost times Times.Debounce is the longest that one ring after the other puts a look off.
 const debounceMost = 10
 
@@ -29,8 +35,8 @@ type Options struct {
 	// Folder is the absolute path of the deployment folder, Store that of the folder for contents and state, which is made if missing.
 	Folder, Store string
 	// Files makes this node the committer: the digests by path of the files that lie in Folder whole. One that is being written has the
-	// digest that it had before, or is left out. It must not block. nil: this node follows.
-	Files func() map[string]string
+	// digest that it had before; where that is none it is left out, and whole is false. It must not block. nil: this node follows.
+	Files func() (files map[string]string, whole bool)
 	// Alone says that there is no other node: the committer's place of a node that this one was before is taken over.
 	Alone bool
 	// Sources are who may have contents now, the first to be asked first. nil means nobody.
@@ -47,7 +53,7 @@ type Node struct {
 	c       cluster.Coordinator
 	folder  string
 	store   *Store
-	files   func() map[string]string
+	files   func() (map[string]string, bool)
 	alone   bool
 	sources func(ctx context.Context) []BlobSource
 	times   Times
@@ -62,6 +68,7 @@ type Node struct {
 	verified time.Time // when the folder was last found equal to base; zero if it is not known to be
 	cleaned  bool      // what a crash left half written is gone
 	unsure   bool      // the folder was written to: Files may not know it yet
+	partial  time.Time // since when Files leaves something out; zero if it does not
 
 	mu      sync.Mutex // guards what follows
 	kept    kept
@@ -149,8 +156,11 @@ func (n *Node) Run(ctx context.Context) {
 		case <-due.C:
 		}
 		rung = time.Time{}
-		_ = n.Look(ctx) // it is kept in problem, and told there
+		err := n.Look(ctx) // it is kept in problem, and told there
 		due.Reset(n.jittered(n.times.Reread))
+		if errors.Is(err, ErrChanging) {
+			due.Reset(min(changingWait, n.times.Reread))
+		}
 	}
 }
 
@@ -185,7 +195,7 @@ func (n *Node) finish(ctx context.Context, err error) error {
 	before := n.problem
 	n.problem = err
 	n.mu.Unlock()
-	if err != nil && (before == nil || before.Error() != err.Error()) {
+	if err != nil && !errors.Is(err, ErrChanging) && (before == nil || before.Error() != err.Error()) {
 		n.log.Warn("the deployment folder is not equal to the cluster's", "cause", cause.From(err))
 	}
 	return errors.Join(err, n.report(ctx))
@@ -201,7 +211,7 @@ func (n *Node) follow(ctx context.Context) error {
 	if p.Generation < base.Generation {
 		return ErrOlder.New("the cluster's generation is %d, this node has %d", p.Generation, base.Generation)
 	}
-	if p.Digest == base.Digest && !n.verified.IsZero() && time.Since(n.verified) < n.times.Verify {
+	if p.Digest == base.Digest && time.Since(n.verified) < n.times.Verify {
 		if p.Generation != base.Generation {
 			return n.note(p)
 		}

@@ -17,7 +17,7 @@ func (n *Node) report(ctx context.Context) error {
 	r := Report{Node: n.id, Generation: n.kept.Base.Generation, Digest: n.kept.Base.Digest, Time: n.kept.At}
 	problem := n.problem
 	n.mu.Unlock()
-	if problem != nil && !errors.Is(problem, cluster.ErrUnavailable) { // that one is over when it can be said
+	if problem != nil && !errors.Is(problem, cluster.ErrUnavailable) && !errors.Is(problem, ErrChanging) { // both are over before others read it
 		r.Problem = problem.Error()
 	}
 	if err := n.enlist(ctx); err != nil {
@@ -36,17 +36,20 @@ func (n *Node) report(ctx context.Context) error {
 	return cluster.ErrConflict.New("the report of %s is written by another too", n.id)
 }
 
-// enlist puts this node on the list of those that report.
+// enlist puts this node on the list of those that report. One that is alone takes off those that it was before.
 func (n *Node) enlist(ctx context.Context) error {
 	for range attempts {
 		var list []string
 		version, err := n.get(ctx, keyNodes, &list)
-		if err != nil || slices.Contains(list, n.id) {
+		if err != nil || slices.Contains(list, n.id) && (!n.alone || len(list) == 1) {
 			return err
 		}
-		list = append(list, n.id)
-		slices.Sort(list)
-		if err := n.set(ctx, keyNodes, list, version); !errors.Is(err, cluster.ErrConflict) {
+		next := []string{n.id}
+		if !n.alone {
+			next = slices.Concat(list, next)
+			slices.Sort(next)
+		}
+		if err := n.set(ctx, keyNodes, next, version); !errors.Is(err, cluster.ErrConflict) {
 			return err
 		}
 	}

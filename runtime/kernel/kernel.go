@@ -108,6 +108,7 @@ type Kernel struct {
 	reconciler  *reconcile.Reconciler
 	coordinator cluster.Coordinator
 	deployer    *deploy.Service
+	generations generations
 	services    *service.Server
 	host        *host
 	guests      *guests
@@ -192,6 +193,7 @@ func Run(o Options) int {
 	go idle.Watch(ctx)
 	go k.confiner.keepShowing(ctx, k.reconciler.Plan)
 	k.announce(ctx)
+	k.runGenerations()
 	<-ctx.Done()
 	k.setState("STOPPING")
 	k.log.Info("stopping")
@@ -266,7 +268,7 @@ func (k *Kernel) open(ctx context.Context) error {
 	k.deployer, err = deploy.New(deploy.Options{
 		Repository: repository, Data: filepath.Join(repository, "data", "kernel", "artifacts"), Deployers: k.packages, Roles: k.roles(), Resume: k.succession.follows(),
 		Times: deploy.Times{Rescan: k.basis().config.Server.UpdateInterval.V},
-		Log:   k.logs.root.Named("deploy"), OnChange: k.events.artifact, Listeners: []deploy.Listener{k.events.deployment}, Telemetry: k.telemetry,
+		Log:   k.logs.root.Named("deploy"), OnChange: k.artifact, Listeners: []deploy.Listener{k.events.deployment}, Telemetry: k.telemetry,
 	})
 	if err != nil {
 		return err
@@ -499,6 +501,7 @@ func (k *Kernel) close() {
 	if k.succession.end != nil {
 		k.succession.end()
 	}
+	k.closeGenerations()
 	if k.deployerEnd != nil {
 		k.deployerEnd()
 	} else if k.deployer != nil {

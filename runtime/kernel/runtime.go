@@ -45,6 +45,7 @@ func (k *Kernel) Status(context.Context) (admin.Status, error) {
 			s.Causes = append(s.Causes, *c.Cause)
 		}
 	}
+	k.deployed(&s)
 	return s, nil
 }
 

@@ -301,6 +301,7 @@ func (k *Kernel) leave() {
 		k.succession.end()
 		patiently("the note", k.keepNote)
 	}
+	patiently("generations", func(context.Context) { k.closeGenerations() })
 	if k.supervisor != nil {
 		patiently("output", k.supervisor.Release)
 	}
