@@ -42,12 +42,25 @@ func (c *Catalog) Install(ctx context.Context, src string) (*Package, error) {
 	defer root.Close()
 	return c.install(ctx, d, func(in *installation) error {
 		in.src = root
+		in.origin = c.over(d)
 		if err := in.copyAll(); err != nil {
 			return err
 		}
 		in.keepSignature()
 		return nil
 	})
+}
+
+// over is the origin of what an operator installs now: it remembers the dropped file whose package gives way.
+func (c *Catalog) over(d *component.Descriptor) Origin {
+	have, err := c.Get(d.Name, d.Version.String())
+	switch {
+	case err != nil || have.Origin.Superseded:
+		return Origin{}
+	case have.Origin.Dropin != "":
+		return Origin{Over: have.Origin.Dropin, Archive: have.Origin.Archive}
+	}
+	return have.Origin
 }
 
 // openSource opens the folder of a package that is not installed and reads its descriptor. kind is that of an error of the folder; the

@@ -14,6 +14,8 @@ import (
 type Origin struct {
 	// Dropin is the dropped file, relative to repository/; empty for what an operator installed or laid there by hand.
 	Dropin string `json:"dropin,omitempty"`
+	// Over is the dropped file, relative to repository/, whose package of the same version was here before an operator installed this one.
+	Over string `json:"over,omitempty"`
 	// Archive is the SHA-256 of that file, hexadecimal.
 	Archive string `json:"archive,omitempty"`
 	// Superseded: that file is gone or brought something else since. The package is no longer chosen; it goes when nothing of it runs.
@@ -28,7 +30,7 @@ func (o Origin) marshal() []byte {
 	}
 	b, err := json.Marshal(o)
 	if err != nil {
-		panic(err) // two strings
+		panic(err) // strings and bools
 	}
 	return append(b, '\n')
 }

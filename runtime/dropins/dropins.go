@@ -29,6 +29,8 @@ var (
 		"Drop files that end in .carbonado, as `carbonado plugin pack -o FILE` makes them; see docs/packages.md.").Code(codes.InvalidArgument)
 	ErrShadowed = cause.Define("CBN-PKG-056", "A higher version of the component is installed too, and is the one that runs.",
 		"Nothing; remove the higher one to have this one run.").Code(codes.FailedPrecondition)
+	ErrReplaced = cause.Define("CBN-PKG-058", "A package that was installed by hand has taken the place of a dropped one of the same version.",
+		"Nothing, if that was meant; else drop a higher version, or remove the component with `carbonado plugin remove NAME` and drop the file again.").Code(codes.FailedPrecondition)
 	ErrStaysRunning = cause.Define("CBN-PKG-057", "A package whose file is gone can't be uninstalled yet.", "It is tried again.").Code(codes.Unavailable)
 )
 
@@ -69,6 +71,9 @@ func New(ctx context.Context, o Options) (*Deployer, error) {
 		return nil, err
 	}
 	for _, p := range packages {
+		if p.Origin.Over != "" {
+			d.brought[p.Origin.Over] = true
+		}
 		if p.Origin.Dropin == "" {
 			continue
 		}
@@ -169,6 +174,12 @@ func (d *Deployer) present(packages []*catalog.Package, file, digest string) (re
 			return &controlv1.DeployResponse{State: controlv1.DeployResponse_STATE_FAULTY, Cause: p.Cause.Proto()}, true
 		}
 		return d.taken(packages, p), true
+	}
+	for _, p := range packages {
+		if p.Origin.Over == file && p.Origin.Archive == digest && !p.Origin.Superseded {
+			return &controlv1.DeployResponse{State: controlv1.DeployResponse_STATE_WAITING,
+				Cause: ErrReplaced.New("%s %s is superseded by plugins/%s/%s, which was installed by hand (digest %.12s)", p.Name, p.Version, p.Name, p.Version, p.Digest).Proto()}, true
+		}
 	}
 	return nil, false
 }

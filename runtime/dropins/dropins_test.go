@@ -193,6 +193,35 @@ func TestTwoFiles(t *testing.T) {
 	}
 }
 
+// TestFolderOverAFile: what a folder took the place of says so, after a restart too; another content of the file is refused for the folder's
+// sake, a higher version runs.
+func TestFolderOverAFile(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	data := w.packed("Hello", "1.0.0", "one")
+	w.want(w.drop("a.carbonado", data), deployed, "")
+	folder := t.TempDir()
+	w.check(os.MkdirAll(filepath.Join(folder, "bin"), 0o755))
+	w.check(os.WriteFile(filepath.Join(folder, "component.yaml"), []byte("name: Hello\nversion: 1.0.0\nsummary: x\nexecutable: bin/Hello\n"), 0o644))
+	for _, program := range []string{"by hand", "by hand again"} {
+		w.check(os.WriteFile(filepath.Join(folder, "bin", "Hello"), []byte(program), 0o755))
+		if _, err := catalog.At(w.home).Install(t.Context(), folder); err != nil {
+			t.Fatal(err)
+		}
+		resp := w.drop("a.carbonado", data)
+		w.want(resp, waiting, dropins.ErrReplaced.ID())
+		if !strings.Contains(resp.Cause.GetText(), "superseded by plugins/Hello/1.0.0") {
+			t.Errorf("%s", resp.Cause.GetText())
+		}
+		w.open()
+	}
+	w.want(w.drop("a.carbonado", data), waiting, dropins.ErrReplaced.ID())
+	w.want(w.drop("a.carbonado", w.packed("Hello", "1.0.0", "two")), faulty, catalog.ErrTaken.ID())
+	w.want(w.drop("a.carbonado", w.packed("Hello", "1.1.0", "three")), deployed, "")
+	if names, all := w.chosen(); !slices.Equal(names, []string{"Hello 1.1.0"}) || all != 2 {
+		t.Errorf("%v of %d", names, all)
+	}
+}
+
 // TestTrustTakenBack: what is installed is judged anew each time.
 func TestTrustTakenBack(t *testing.T) {
 	w := newWorld(t, t.TempDir())

@@ -11,6 +11,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"carbonado.dev/carbonado/runtime/deploy"
+	"carbonado.dev/carbonado/runtime/dropins"
 	"carbonado.dev/carbonado/runtime/reconcile"
 )
 
@@ -74,6 +75,7 @@ func (k *Kernel) followPackages(ctx context.Context, bell deploy.Doorbell) {
 		if err := k.replanFor(ctx, reconcile.KernelName, "packages as they lie in plugins/"); err != nil && ctx.Err() == nil {
 			k.log.Warn("packages", "error", err)
 		}
+		k.deployer.Reconsider(dropins.Type) // something may have been installed over a dropped file's package
 		k.pinDamaged()
 		for _, x := range k.updates.refusals() {
 			k.log.Warn("package", "cause", x)
