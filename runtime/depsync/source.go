@@ -102,8 +102,11 @@ func (n *Node) fetch(ctx context.Context, digest string, size int64) error {
 		var failed []error
 		for _, s := range n.sources(ctx) {
 			err := n.fetchFrom(ctx, s, digest, size)
-			if err == nil || ctx.Err() != nil {
-				return err
+			if err == nil {
+				return nil
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
 			busy = busy || errors.Is(err, errBusy)
 			failed = append(failed, fmt.Errorf("%s: %w", s, err))
