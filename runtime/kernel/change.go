@@ -40,7 +40,11 @@ func (k *Kernel) target(ctx context.Context, r admin.ChangeRequest, actor string
 		if len(r.Arguments)+len(r.Disable)+len(r.Enable)+len(r.Packages) > 0 {
 			return t, admin.ErrInput.New("a rollback takes nothing else")
 		}
-		return t, k.rollback(&t, r.Rollback)
+		rules, err := k.rules.List()
+		if err != nil {
+			return t, err
+		}
+		return t, t.backTo(r.Rollback, k.deployments.all(), rules)
 	}
 	var what []string
 	if len(r.Arguments) > 0 {
@@ -82,9 +86,8 @@ func (k *Kernel) target(ctx context.Context, r admin.ChangeRequest, actor string
 // asItLies is what is asked for where nobody asked for anything in particular.
 const asItLies = "packages and configuration as they lie in the installation"
 
-// rollback makes the desired state of an entry of the history the target.
-func (k *Kernel) rollback(t *target, number int) error {
-	list := k.deployments.all()
+// backTo makes the desired state of an entry of the history the target, where these rules are in force.
+func (t *target) backTo(number int, list []admin.Deployment, have []profile.Rule) error {
 	if number == -1 {
 		if len(list) < 2 {
 			return admin.ErrNoDeployment.New("there is nothing before the last change")
@@ -96,10 +99,6 @@ func (k *Kernel) rollback(t *target, number int) error {
 		return admin.ErrNoDeployment.New("entry %d", number)
 	}
 	want := list[i].Desired
-	have, err := k.rules.List()
-	if err != nil {
-		return err
-	}
 	for _, r := range have {
 		if !slices.Contains(want.Disabled, r.Component) {
 			t.Enable = append(t.Enable, r.Component)
@@ -180,16 +179,15 @@ func (k *Kernel) planned(ctx context.Context, t target) (admin.PlannedChange, *i
 		c.Notices = append(c.Notices, x)
 	}
 	c.Notices = append(c.Notices, k.configs.notices()...)
-	for _, x := range k.fixed(in) {
+	for _, x := range fixed(k.basis().resolution.Properties, in.Resolution.Properties) {
 		c.Notices = append(c.Notices, x+": only a new start of the server changes this")
 	}
 	return c, in, nil
 }
 
-// fixed lists what the inputs change that can't be changed while the server runs.
-func (k *Kernel) fixed(in *inputs.Inputs) []string {
+// fixed lists which properties would be others, which can't be while the server runs.
+func fixed(now, then map[string]string) []string {
 	var out []string
-	now, then := k.basis().resolution.Properties, in.Resolution.Properties
 	for _, name := range slices.Sorted(maps.Keys(then)) {
 		if v, ok := now[name]; !ok || v != then[name] {
 			out = append(out, "-D"+name+"="+then[name])
@@ -237,13 +235,19 @@ func (k *Kernel) ApplyChange(ctx context.Context, r admin.ChangeRequest, actor s
 	return c, err
 }
 
+// asPlanned is the request that was planned under an ID, where one asks for no more than that ID.
+func asPlanned(plans map[string]admin.ChangeRequest, r admin.ChangeRequest) admin.ChangeRequest {
+	if known, ok := plans[r.ID]; ok && len(r.Arguments)+len(r.Disable)+len(r.Enable)+len(r.Packages) == 0 && r.Rollback == 0 {
+		return known
+	}
+	return r
+}
+
 // change makes a change the desired state, under the lock of plans.
 func (k *Kernel) change(ctx context.Context, r admin.ChangeRequest, actor string) (admin.PlannedChange, target, error) {
 	k.planning.Lock()
 	defer k.planning.Unlock()
-	if known, ok := k.plans[r.ID]; ok && len(r.Arguments)+len(r.Disable)+len(r.Enable)+len(r.Packages) == 0 && r.Rollback == 0 {
-		r = known
-	}
+	r = asPlanned(k.plans, r)
 	t, err := k.target(ctx, r, actor)
 	if err != nil {
 		return admin.PlannedChange{}, t, err
@@ -255,8 +259,8 @@ func (k *Kernel) change(ctx context.Context, r admin.ChangeRequest, actor string
 	if r.ID != "" && r.ID != c.ID {
 		return c, t, admin.ErrMoved.New("planned was %s, now it would be %s", r.ID, c.ID)
 	}
-	if fixed := k.fixed(in); len(fixed) > 0 {
-		return c, t, admin.ErrArguments.New("%s", strings.Join(fixed, ", "))
+	if others := fixed(k.basis().resolution.Properties, in.Resolution.Properties); len(others) > 0 {
+		return c, t, admin.ErrArguments.New("%s", strings.Join(others, ", "))
 	}
 	if err := k.install(ctx, t.paths); err != nil {
 		return c, t, err
@@ -315,20 +319,29 @@ func (k *Kernel) write(t target, in *inputs.Inputs, actor string) []error {
 	return errs
 }
 
-// carryOut brings about what a new plan does not by itself, and waits until all has settled.
-func (k *Kernel) carryOut(ctx context.Context, changes []plan.Change, actor string) error {
-	var errs []error
-	wanted := map[string]bool{}
+// consequences says which components changes are to update, and which have to run in the end.
+func consequences(changes []plan.Change, view func(name string) (reconcile.View, bool)) (updated []string, wanted map[string]bool) {
+	wanted = map[string]bool{}
 	for _, c := range changes {
 		switch c.Kind {
 		case plan.Start:
 			wanted[c.Component] = true
 		case plan.Update, plan.Restart, plan.Modify:
-			if v, ok := k.reconciler.View(c.Component); ok && v.Planned != nil && v.Planned.Runs && v.State == component.Active {
+			if v, ok := view(c.Component); ok && v.Planned != nil && v.Planned.Runs && v.State == component.Active {
 				wanted[c.Component] = true
-				errs = append(errs, k.reconciler.Update(ctx, c.Component, actor))
+				updated = append(updated, c.Component)
 			}
 		}
+	}
+	return updated, wanted
+}
+
+// carryOut brings about what a new plan does not by itself, and waits until all has settled.
+func (k *Kernel) carryOut(ctx context.Context, changes []plan.Change, actor string) error {
+	var errs []error
+	updated, wanted := consequences(changes, k.reconciler.View)
+	for _, name := range updated {
+		errs = append(errs, k.reconciler.Update(ctx, name, actor))
 	}
 	if err := k.reconciler.WaitSettled(ctx); err != nil {
 		return errors.Join(append(errs, err)...)
