@@ -193,16 +193,15 @@ func draw(out *os.File, top admin.Top, sort string) {
 		width, height = 120, 40
 	}
 	lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
-	var screen strings.Builder
-	screen.WriteString("\x1b[H")
-	for _, l := range lines[:min(len(lines), height)] {
+	lines = lines[:min(len(lines), height)]
+	for i, l := range lines {
 		if r := []rune(strings.TrimRight(l, " ")); len(r) > width {
 			l = string(r[:width])
 		}
-		screen.WriteString(strings.TrimRight(l, " ") + "\x1b[K\r\n")
+		lines[i] = strings.TrimRight(l, " ") + "\x1b[K"
 	}
-	screen.WriteString("\x1b[J")
-	fmt.Fprint(out, strings.TrimSuffix(screen.String(), "\r\n"))
+	// No new line after the last one: in a full window it would move all up.
+	fmt.Fprint(out, "\x1b[H"+strings.Join(lines, "\r\n")+"\x1b[J")
 }
 
 func (a *app) tapCommand() *cobra.Command {
