@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -58,14 +59,18 @@ func newTerminal(t *testing.T, width, height uint16) *terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	number, err := unix.IoctlGetInt(int(person.Fd()), unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(int(person.Fd()), unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		err = unix.IoctlSetWinsize(int(person.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: height, Col: width})
-	}
+	raw, err := person.SyscallConn() // not Fd, which would make reads wait for ever
 	if err != nil {
+		t.Fatal(err)
+	}
+	var number int
+	var failed [3]error
+	err = raw.Control(func(fd uintptr) {
+		number, failed[0] = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		failed[1] = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0)
+		failed[2] = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: height, Col: width})
+	})
+	if err := errors.Join(append(failed[:], err)...); err != nil {
 		t.Fatal(err)
 	}
 	other, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
@@ -87,6 +92,8 @@ func newTerminal(t *testing.T, width, height uint16) *terminal {
 	}()
 	t.Cleanup(func() {
 		person.Close()
+		for range x.seen { // until its reader has ended
+		}
 		other.Close()
 	})
 	return x
