@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,15 +19,21 @@ import (
 	"testing"
 	"time"
 
-	collectorv1 "go.opentelemetry.io/proto/slim/otlp/collector/trace/v1"
+	collectorv1 "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"carbonado.dev/sdk/agent"
 	"carbonado.dev/sdk/telemetry"
 )
 
-// otlp is a collector in this process.
+// otlp is a collector in this process, with the contract of OpenTelemetry's own: over HTTP and over gRPC.
 type otlp struct {
+	collectorv1.UnimplementedTraceServiceServer
+
 	mu    sync.Mutex
 	spans []seenSpan
 	came  chan struct{}
@@ -41,6 +48,19 @@ func (o *otlp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
+	o.take(&req)
+}
+
+// Export implements collectorv1.TraceServiceServer.
+func (o *otlp) Export(ctx context.Context, req *collectorv1.ExportTraceServiceRequest) (*collectorv1.ExportTraceServiceResponse, error) {
+	if team := metadata.ValueFromIncomingContext(ctx, "x-team"); len(team) != 1 || team[0] != "blue" {
+		return nil, status.Errorf(codes.Unauthenticated, "team %q", team)
+	}
+	o.take(req)
+	return &collectorv1.ExportTraceServiceResponse{}, nil
+}
+
+func (o *otlp) take(req *collectorv1.ExportTraceServiceRequest) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, rs := range req.ResourceSpans {
@@ -66,8 +86,45 @@ func (o *otlp) of(trace string) (names []string, spans []seenSpan) {
 	return names, spans
 }
 
-// One trace id leads from an agent's event over receiver, sink and store, and from a request at the gateway into a component.
+// overHTTP is where a collector listens over HTTP.
+func overHTTP(t *testing.T, o *otlp) (endpoint string) {
+	server := httptest.NewServer(o)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// overGRPC is where a collector listens over gRPC.
+func overGRPC(t *testing.T, o *otlp) (endpoint string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	collectorv1.RegisterTraceServiceServer(server, o)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return "grpc://" + l.Addr().String()
+}
+
+// One trace id leads from an agent's event over receiver, sink and store, and from a request at the gateway into a component, whichever
+// way the spans take to their collector.
 func TestATraceLeadsFromTheAgentToTheStore(t *testing.T) {
+	for name, listen := range map[string]func(*testing.T, *otlp) string{"HTTP": overHTTP, "gRPC": overGRPC} {
+		t.Run(name, func(t *testing.T) {
+			collector := &otlp{came: make(chan struct{}, 1)}
+			follow(t, collector, listen(t, collector))
+		})
+	}
+}
+
+// follow runs a server whose spans go to a collector, and sends an event and a request through it.
+func follow(t *testing.T, collector *otlp, endpoint string) {
 	root, err := repoRoot()
 	if err != nil {
 		t.Fatal(err)
@@ -82,10 +139,7 @@ func TestATraceLeadsFromTheAgentToTheStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	collector := &otlp{came: make(chan struct{}, 1)}
-	server := httptest.NewServer(collector)
-	defer server.Close()
-	conf := "traces:\n  endpoint: " + server.URL + "\n  headers: {X-Team: blue}\n"
+	conf := "traces:\n  endpoint: " + endpoint + "\n  headers: {X-Team: blue}\n"
 	if err := os.WriteFile(filepath.Join(home, "repository", "conf", "telemetry.yaml"), []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
