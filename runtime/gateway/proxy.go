@@ -78,6 +78,10 @@ func (g *Gateway) proxy(w http.ResponseWriter, r *http.Request, d door, route en
 			fail(w, x.bodyErr)
 		case r.Context().Err() == nil:
 			fail(w, x.explain(ctx, err))
+		default:
+			// The visitor has gone, or is about to: between the end of the TLS session and that of the connection it may still read what
+			// net/http would say of an answer that nobody wrote, 200.
+			panic(http.ErrAbortHandler)
 		}
 	}
 }

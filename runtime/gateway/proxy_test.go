@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -555,4 +556,33 @@ func FuzzPaths(f *testing.F) {
 			t.Fatalf("local(%q) = %q", target, to)
 		}
 	})
+}
+
+// TestNoAnswerIsMadeUpForAVisitorWhoGoes: one who has ended its side of the TLS session, and still reads, gets no 200 that no component gave.
+func TestNoAnswerIsMadeUpForAVisitorWhoGoes(t *testing.T) {
+	f := newFront(t, Limits{})
+	begun := make(chan struct{}, 1)
+	f.behind.set(func(_ *httpv1.RequestHead, s stream) error {
+		begun <- struct{}{}
+		<-s.Context().Done()
+		return s.Context().Err()
+	})
+	c, err := tls.Dial("tcp", strings.TrimPrefix(f.secure, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /none HTTP/1.1\r\nHost: here\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(c); len(answer) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it gets %q, %v", answer, err)
+	}
 }
