@@ -417,8 +417,4 @@ func (u *unit) remember() {
 }
 
 // Changed is closed at the next change of any unit.
-func (r *Reconciler) Changed() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.changed
-}
+func (r *Reconciler) Changed() <-chan struct{} { return r.changed.rings() }

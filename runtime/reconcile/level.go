@@ -27,8 +27,8 @@ type LevelChange struct{ From, To int }
 
 // Level is the start level in force, and where a change under way leads to.
 func (r *Reconciler) Level() (now, target int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	return r.level, r.target
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -129,8 +130,10 @@ type Reconciler struct {
 	leveling   chan struct{}
 	conditions *conditions
 
+	changed bell // rung at each change of any unit
+
 	// mu guards the fields below.
-	mu       sync.Mutex
+	mu       sync.RWMutex
 	plan     *plan.Plan
 	units    map[string]*unit
 	stopping bool
@@ -148,14 +151,13 @@ type Reconciler struct {
 	// inherited is what an earlier kernel has left, until the first Apply; admissions is who admits a process that is about to end.
 	inherited  map[string]*estate
 	admissions map[int][]admitted
-	changed    chan struct{} // closed and renewed at each change of any unit
 	wg         sync.WaitGroup
 }
 
 // New makes a Reconciler without units; Apply brings them.
 func New(c Config) *Reconciler {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, wirings: map[*wiring]struct{}{}, changed: make(chan struct{}),
+	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, wirings: map[*wiring]struct{}{},
 		level: MaxLevel, target: MaxLevel, leveling: make(chan struct{}, 1), inherited: map[string]*estate{}, admissions: map[int][]admitted{}}
 	r.conditions = &conditions{registry: c.Registry, all: map[string]map[condition]*standing{}}
 	r.track = c.Registry.Track(registry.Query{}, func(ev registry.Event) {
@@ -225,41 +227,63 @@ func (r *Reconciler) renew(u *unit) {
 
 // Plan is the plan in force.
 func (r *Reconciler) Plan() *plan.Plan {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	return r.plan
 }
 
 func (r *Reconciler) unit(name string) *unit {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	return r.units[name]
 }
 
+// all are the units by name.
 func (r *Reconciler) all() []*unit {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := make([]*unit, 0, len(r.units))
-	for _, name := range slices.Sorted(maps.Keys(r.units)) {
-		out = append(out, r.units[name])
+	units := r.unsorted()
+	slices.SortFunc(units, func(a, b *unit) int { return strings.Compare(a.name, b.name) })
+	return units
+}
+
+// unsorted are the units in no order.
+func (r *Reconciler) unsorted() []*unit {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.AppendSeq(make([]*unit, 0, len(r.units)), maps.Values(r.units))
+}
+
+// bell wakes all that wait for it to ring.
+type bell struct {
+	mu   sync.Mutex
+	next chan struct{} // closed when it rings; nil while nobody waits
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.next != nil {
+		close(b.next)
+		b.next = nil
 	}
-	return out
+}
+
+// rings is closed when it rings next.
+func (b *bell) rings() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.next == nil {
+		b.next = make(chan struct{})
+	}
+	return b.next
 }
 
 // touch wakes those that wait for a change of some unit.
-func (r *Reconciler) touch() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	close(r.changed)
-	r.changed = make(chan struct{})
-}
+func (r *Reconciler) touch() { r.changed.ring() }
 
 // wait waits until ok holds, looking after each change of any unit.
 func (r *Reconciler) wait(ctx context.Context, ok func() bool) error {
 	for {
-		r.mu.Lock()
-		changed := r.changed
-		r.mu.Unlock()
+		changed := r.changed.rings()
 		if ok() {
 			return nil
 		}
@@ -278,7 +302,7 @@ func (r *Reconciler) WaitSettled(ctx context.Context) error {
 		if last != nil && r.unit(last.name) == last && !last.settled() {
 			return false
 		}
-		units := r.all()
+		units := r.unsorted()
 		at := slices.IndexFunc(units, func(u *unit) bool { return !u.settled() })
 		if at >= 0 {
 			last = units[at]

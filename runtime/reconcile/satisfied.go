@@ -61,14 +61,14 @@ func waitsFor(c *plan.Component) *component.Cause {
 // providers are the services that satisfy a reference, those of leaving components excepted.
 func (r *Reconciler) providers(q *component.Require, consumer string) []registry.Service {
 	found := r.Registry.Find(queryOf(*q))
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	return slices.DeleteFunc(found, func(s registry.Service) bool { return s.Provider == consumer || r.leaving[ownerOf(s)] })
 }
 
 func (r *Reconciler) isLeaving(name string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	return r.leaving[name]
 }
 
@@ -194,8 +194,8 @@ func (r *Reconciler) askersOf(s registry.Service) []string {
 
 // askersAt lists the units that may mean one of some services.
 func (r *Reconciler) askersAt(services []registry.Service) []*unit {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	var out []*unit
 	for _, s := range services {
 		for _, name := range r.askersOf(s) {
@@ -209,14 +209,14 @@ func (r *Reconciler) askersAt(services []registry.Service) []*unit {
 
 // kickNamed wakes the units that names, called under mu, lists.
 func (r *Reconciler) kickNamed(names func() []string) {
-	r.mu.Lock()
+	r.mu.RLock()
 	var units []*unit
 	for _, name := range names() {
 		if u := r.units[name]; u != nil {
 			units = append(units, u)
 		}
 	}
-	r.mu.Unlock()
+	r.mu.RUnlock()
 	for _, u := range units {
 		u.kick()
 	}

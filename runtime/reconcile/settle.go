@@ -12,9 +12,7 @@ import (
 // that never answers is its own affair. The names of such units are returned.
 func (r *Reconciler) WaitMostSettled(ctx context.Context, patience time.Duration) (late []string, err error) {
 	for synced := false; ; {
-		r.mu.Lock()
-		changed := r.changed
-		r.mu.Unlock()
+		changed := r.changed.rings()
 		late, soon, waiting := r.late(patience)
 		switch {
 		case !waiting && synced:

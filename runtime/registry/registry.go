@@ -99,7 +99,7 @@ func (q Query) Matches(s Service) bool {
 
 // Registry holds the services of one node. It is safe for concurrent use, also from trackers.
 type Registry struct {
-	mu sync.Mutex // guards what follows
+	mu sync.RWMutex // guards what follows
 	// last is the highest id given.
 	last     uint64
 	services map[uint64]*Service
@@ -282,8 +282,8 @@ func (r *Registry) of(provider string) []*Service {
 
 // Get gives one registration. An unknown id gives ErrNotFound.
 func (r *Registry) Get(id uint64) (Service, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	if s := r.services[id]; s != nil {
 		return s.copy(), nil
 	}
@@ -292,8 +292,8 @@ func (r *Registry) Get(id uint64) (Service, error) {
 
 // Find lists the services that q means, the best first: the higher ranking, then the lower id.
 func (r *Registry) Find(q Query) []Service {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	return r.find(q)
 }
 
