@@ -135,9 +135,22 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Stop ends all calls and waits for the server. A server that was not started is no error.
+// flushPatience is how long Stop waits for answers that are given to reach their callers.
+const flushPatience = 250 * time.Millisecond
+
+// Stop lets answers that are given reach their callers, ends all calls that are still under way, and waits for the server. A server that
+// was not started is no error.
 func (s *Server) Stop() {
-	s.grpc.Stop()
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		s.grpc.GracefulStop()
+	}()
+	select {
+	case <-flushed:
+	case <-time.After(flushPatience):
+		s.grpc.Stop()
+	}
 	if s.done != nil {
 		<-s.done
 	}
