@@ -86,7 +86,8 @@ lint: ## buf on the contracts, golangci-lint on the code; building the two takes
 	cd tools && GOWORK=off go tool buf lint ../sdk/proto
 	@mkdir -p build
 	cd tools && GOWORK=off go build -o ../build/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-	build/golangci-lint run --build-tags duckdb_arrow ./...
+	build/golangci-lint run ./bin/... ./components/... ./docs/... ./runtime/... ./bench/...
+	cd sdk && ../build/golangci-lint run ./...
 
 proto:
 	@tools/proto.sh

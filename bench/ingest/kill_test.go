@@ -34,8 +34,7 @@ func TestKill9(t *testing.T) {
 	if err := load.Deploy(inst.Home, true); err != nil {
 		t.Fatal(err)
 	}
-	running, err := inst.Start(ctx)
-	if err != nil {
+	if _, err := inst.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
 	address := func(base int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(base+inst.Offset)) }
@@ -85,7 +84,8 @@ func TestKill9(t *testing.T) {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // one may take others with it
 	}
 	gone(ctx, t, pids)
-	if running, err = inst.Start(ctx); err != nil {
+	running, err := inst.Start(ctx)
+	if err != nil {
 		t.Fatal(err)
 	}
 	publish(step)

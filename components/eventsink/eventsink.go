@@ -119,8 +119,7 @@ func finish(in *link.Incoming, err error) {
 // follow watches stream definitions: one that changes is bound anew, one that is gone is no longer taken.
 func (s *sink) follow(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := s.watch(ctx)
-		if err != nil && ctx.Err() == nil {
+		if err := s.watch(ctx); ctx.Err() == nil {
 			s.log.Debug("watching streams ended; it begins again", "error", err)
 		}
 		select {
@@ -130,6 +129,7 @@ func (s *sink) follow(ctx context.Context) {
 	}
 }
 
+// watch ends with the reason why it can't go on.
 func (s *sink) watch(ctx context.Context) error {
 	w, err := s.streams.Watch(ctx, &analyticsv1.WatchStreamsRequest{Tenant: s.c.Tenant()})
 	if err != nil {

@@ -94,8 +94,7 @@ func TestNextProcessWaitsForItsReceivers(t *testing.T) {
 	c := k.Start(Start).Restart()
 	admin := c.HTTP(sdktest.Admin())
 	answer := inBackground(t, admin, "/endpoints/orders", "{}")
-	r, err := open(t, c, "other", nil)
-	if err != nil {
+	if _, err := open(t, c, "other", nil); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -103,7 +102,8 @@ func TestNextProcessWaitsForItsReceivers(t *testing.T) {
 		t.Fatalf("answered %+v", got)
 	default:
 	}
-	if r, err = open(t, c, "orders", nil); err != nil {
+	r, err := open(t, c, "orders", nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	r.outcome(&analyticsv1.MessageOutcome{Id: r.message().Id, Events: 3})

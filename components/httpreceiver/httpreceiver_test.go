@@ -182,12 +182,12 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	want(post(t, admin, "/endpoints/none", "{}"), 404, ErrNone)
-	r, err := open(t, c, "r", map[string]string{"transports": "http", "basicAuthEnabled": "false"})
-	if err != nil {
+	if _, err := open(t, c, "r", map[string]string{"transports": "http", "basicAuthEnabled": "false"}); err != nil {
 		t.Fatal(err)
 	}
 	want(post(t, admin, "/endpoints/r", "{}"), 403, ErrTransport) // the double speaks https
-	if r, err = open(t, c, "r", map[string]string{"transports": "https"}); err != nil {
+	r, err := open(t, c, "r", map[string]string{"transports": "https"})
+	if err != nil {
 		t.Fatal(err)
 	}
 	guest := sdktest.Admin()

@@ -405,7 +405,8 @@ func (s *Service) answer(e *entry, o Owner, do step, a answered, batch uint64) (
 	}
 	delete(s.pauses, o.Component)
 	e.tried = do.digest
-	st, why := e.state, error(keep)
+	var st State
+	var why error
 	switch {
 	case a.err != nil:
 		st, why = Faulty, at(cause.From(a.err), e.path)

@@ -122,10 +122,7 @@ func (g *Gateway) noteFailure(r *http.Request, user string, err error) {
 	}
 	address := hostOf(r.RemoteAddr)
 	g.throttle.failed(address, user)
-	if strings.HasPrefix(user, "\x00") {
-		user = user[1:]
-	}
-	g.log.Warn("sign-in refused", "user", user, "address", address, "path", r.URL.Path, "code", cause.From(err).Code())
+	g.log.Warn("sign-in refused", "user", strings.TrimPrefix(user, "\x00"), "address", address, "path", r.URL.Path, "code", cause.From(err).Code())
 }
 
 // authError keeps what Identity says to the visitor, and calls everything else its absence.

@@ -139,7 +139,7 @@ func (c *cgroups) add(name string, l launch.Limits) (folder string, fd int, err 
 // kill sends SIGKILL to every process in a group. An empty name is no group.
 func (c *cgroups) kill(folder string) {
 	if folder != "" {
-		os.WriteFile(filepath.Join(folder, "cgroup.kill"), []byte("1"), 0)
+		_ = os.WriteFile(filepath.Join(folder, "cgroup.kill"), []byte("1"), 0)
 	}
 }
 

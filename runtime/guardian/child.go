@@ -186,7 +186,7 @@ func (g *guardian) kill(pid int) {
 // terminateAll asks every component to end. One that is stopped by a signal is woken up for it.
 func (g *guardian) terminateAll() {
 	for pid := range g.children {
-		g.signal(pid, unix.SIGTERM)
+		_ = g.signal(pid, unix.SIGTERM) // it may have ended
 		unix.Kill(-pid, unix.SIGCONT)
 	}
 }

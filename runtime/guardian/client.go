@@ -57,7 +57,7 @@ type answer struct {
 func (a answer) drop() {
 	closeAll(a.fds)
 	if a.process != nil {
-		a.process.Kill()
+		_ = a.process.Kill() // it may have ended
 		a.process.Stdout.Close()
 		a.process.Stderr.Close()
 		a.process.Executable.Close()

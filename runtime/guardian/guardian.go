@@ -157,7 +157,7 @@ func newGuardian(c Config, line *os.File) (*guardian, error) {
 		succession: succession{image: image{-1}, note: -1, gone: map[int]*child{}},
 	}
 	if os.Geteuid() == 0 {
-		go g.noNetwork()
+		go func() { _, _ = g.noNetwork() }() // who needs it asks again, and hears of an error
 	}
 	// Caught, not ignored: what is ignored stays ignored in the programs that we start. SIGINT is the kernel's, which has it from the
 	// terminal; SIGPIPE must not end us when the terminal is gone. SIGHUP stays ignored where nohup asked for that.
@@ -171,7 +171,7 @@ func newGuardian(c Config, line *os.File) (*guardian, error) {
 	}
 	if line != nil {
 		go func() { // to the end of the process, as the line is
-			line.Read(make([]byte, 1))
+			_, _ = line.Read(make([]byte, 1))
 			close(g.orphaned)
 		}()
 	}

@@ -134,7 +134,7 @@ func (g *guardian) mourn() (pause time.Duration, follows bool) {
 	for _, c := range g.children {
 		c.known = false
 		for _, fd := range []int{c.stdout, c.stderr} {
-			unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeSize) // or what it has must do
+			_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeSize) // or what it has must do
 		}
 	}
 	g.estate = Estate{Kernels: dead.Kernels, Previous: g.lastKernel, Ended: ending(g.status), EndedAt: time.Now(), Refused: dead.Refused}

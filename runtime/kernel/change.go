@@ -175,10 +175,7 @@ func (k *Kernel) planned(ctx context.Context, t target) (admin.PlannedChange, *i
 			}
 		}
 	}
-	for _, x := range k.updates.refusals() {
-		c.Notices = append(c.Notices, x)
-	}
-	c.Notices = append(c.Notices, k.configs.notices()...)
+	c.Notices = append(append(c.Notices, k.updates.refusals()...), k.configs.notices()...)
 	for _, x := range fixed(k.basis().resolution.Properties, in.Resolution.Properties) {
 		c.Notices = append(c.Notices, x+": only a new start of the server changes this")
 	}

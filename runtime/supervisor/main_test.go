@@ -142,7 +142,6 @@ type testComponent struct {
 	stdout, stderr *os.File
 	log            hclog.Logger
 	stuck          string // the call that never returns
-	calls          []string
 }
 
 func (c *testComponent) Configure(ctx context.Context, r *controlv1.ConfigureRequest) (*controlv1.ConfigureResponse, error) {

@@ -106,8 +106,8 @@ func (r *process) drain() {
 	defer close(r.drained)
 	<-r.p.Done()
 	late := time.AfterFunc(drainMost, func() { // unless nothing of it is left
-		r.p.Stdout.SetReadDeadline(time.Now())
-		r.p.Stderr.SetReadDeadline(time.Now())
+		_ = r.p.Stdout.SetReadDeadline(time.Now())
+		_ = r.p.Stderr.SetReadDeadline(time.Now())
 	})
 	r.hello.CloseWithError(io.EOF) // a handshake that nobody takes must not hold the reader up
 	r.readers.Wait()

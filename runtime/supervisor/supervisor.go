@@ -211,7 +211,7 @@ func (s *Supervisor) shake(ctx context.Context, i *Instance, executable *os.File
 		case r = <-shaken:
 		}
 		if i.process.p != nil {
-			i.process.p.Kill()
+			_ = i.process.p.Kill() // it may have ended
 		}
 		if r.connection == nil && r.err == nil {
 			r = <-shaken // soon: its pipes have ended
@@ -262,7 +262,7 @@ func (s *Supervisor) failed(ctx context.Context, i *Instance, client *plugin.Cli
 		}
 		t.Stop()
 	}
-	p.Kill()
+	_ = p.Kill() // it may have ended
 	kind := component.ResultStartTimeout
 	if errors.Is(ctx.Err(), context.Canceled) {
 		kind = component.ResultOperator

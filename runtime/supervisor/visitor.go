@@ -83,7 +83,7 @@ func (v *Visitor) join(ctx context.Context) error {
 	if err := v.link.SetDeadline(end); err != nil { // the zero time is none
 		return err
 	}
-	defer context.AfterFunc(ctx, func() { v.link.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = v.link.SetDeadline(time.Unix(1, 0)) })()
 	if _, err := v.link.Write([]byte(layout.Kernel{PID: os.Getpid(), UID: os.Geteuid()}.Line())); err != nil {
 		return err
 	}

@@ -64,7 +64,9 @@ func (b *Bundle) solve(find Finder) (nullness, error) {
 		}
 		for len(s.path) > 0 && s.path[len(s.path)-1].last {
 			p := s.path[len(s.path)-1]
-			s.seen[p.at] = s.seen[p.at]
+			if !s.seen[p.at] {
+				s.seen[p.at] = false // it is known now that it leads nowhere
+			}
 			s.path = s.path[:len(s.path)-1]
 		}
 		if len(s.path) == 0 {

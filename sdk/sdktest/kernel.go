@@ -153,7 +153,6 @@ type options struct {
 	config     map[string]any
 	properties map[string]string
 	data       string
-	pause      bool
 }
 
 // Option changes how a component is started.

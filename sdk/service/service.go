@@ -97,7 +97,7 @@ func New(ctx context.Context, owner string, log hclog.Logger, path string, opts 
 	}
 	s.grpc = grpc.NewServer(append(handshake.ServerOptions(allow),
 		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window),
-		grpc.ReadBufferSize(64<<10), grpc.WriteBufferSize(64<<10), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(64<<10), grpc.WriteBufferSize(64<<10),
 		grpc.ChainUnaryInterceptor(s.unary), grpc.ChainStreamInterceptor(s.stream),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)...)
@@ -297,7 +297,7 @@ func Dial(address string, pid, uid int) (*grpc.ClientConn, error) {
 	}
 	return grpc.NewClient(address, append(handshake.DialOptions(allow),
 		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window),
-		grpc.WithReadBufferSize(64<<10), grpc.WithWriteBufferSize(64<<10), grpc.WithSharedWriteBuffer(true),
+		grpc.WithReadBufferSize(64<<10), grpc.WithWriteBufferSize(64<<10),
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 5 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 200 * time.Millisecond},

@@ -197,10 +197,10 @@ func (t *item) end() error {
 
 // read reads *, */n, /n, L…, a value, a range, each with what may follow.
 func (t *item) read() error {
-	switch c := t.peek(); {
-	case c == '*' || c == '/':
+	switch t.peek() {
+	case '*', '/':
 		return t.all()
-	case c == 'L':
+	case 'L':
 		return t.last()
 	}
 	first, named, err := t.value()

@@ -175,17 +175,16 @@ func (a *Analyzer) nextSlow() ([]byte, bool) {
 		a.rest = nil
 		return word, true
 	}
-	for a.next < len(a.words) {
-		w := a.words[a.next]
-		a.next++
-		a.lower = Lower(a.lower[:0], w)
-		if len(a.lower) > MaxWord {
-			a.rest = a.lower
-			return a.nextSlow()
-		}
-		return a.lower, true
+	if a.next == len(a.words) {
+		return nil, false
 	}
-	return nil, false
+	a.lower = Lower(a.lower[:0], a.words[a.next])
+	a.next++
+	if len(a.lower) > MaxWord {
+		a.rest = a.lower
+		return a.nextSlow()
+	}
+	return a.lower, true
 }
 
 // Lower appends text to dst with each character in lower case.

@@ -25,19 +25,17 @@ const (
 
 // Writer takes one value per row. Write errors are the output's to keep. Not safe for concurrent use.
 type Writer struct {
-	out      interface{ Write(p []byte) (int, error) }
-	vals     [BlockRows]int64
-	present  [BlockRows / 64]uint64
-	n        int
-	rows     uint32
-	offset   uint64
-	table    []byte
-	bits     []byte
-	buf      []byte
-	last     int64
-	flags    uint32
-	lo, hi   int64
-	hasValue bool
+	out     interface{ Write(p []byte) (int, error) }
+	vals    [BlockRows]int64
+	present [BlockRows / 64]uint64
+	n       int
+	rows    uint32
+	offset  uint64
+	table   []byte
+	bits    []byte
+	buf     []byte
+	last    int64
+	flags   uint32
 }
 
 // NewWriter writes a column to out, the section it is in.

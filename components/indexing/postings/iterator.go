@@ -269,9 +269,10 @@ func (it *Iterator) Positions(dst []uint32) []uint32 {
 	}
 	n := int(it.Freq())
 	if it.list.inline != nil {
-		last, i, ok := uint32(0), 0, true
+		last, i := uint32(0), 0
 		for range n {
 			var d uint32
+			var ok bool
 			if d, i, ok = codec.Uvarint(it.freqAt, i); !ok {
 				it.err = codec.Damaged("postings: position")
 				return dst

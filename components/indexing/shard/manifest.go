@@ -17,9 +17,11 @@ const (
 	manifestName   = "manifest"
 	manifestFormat = 1
 
-	deletesKind    codec.Kind = 1
-	deletesVersion            = 1
+	deletesVersion = 1
 )
+
+// deletesKind is the kind of file that holds which documents are deleted.
+const deletesKind codec.Kind = 1
 
 // manifest is what a shard consists of. It is one line of JSON and one with its checksum.
 type manifest struct {

@@ -91,7 +91,7 @@ func TestParseRefuses(t *testing.T) {
 		"too deep":          {`"Power"`, strings.Repeat("[", 100), 3, "deeper than"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			text := good
+			var text string
 			if name == "not even an array" {
 				text = "\n\n[]"
 				tc.line = 3

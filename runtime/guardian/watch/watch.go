@@ -75,7 +75,7 @@ func watch(args []string) int {
 		os.Stderr.WriteString(Name + ": " + what + ": " + err.Error() + "\n")
 		return exitSoftware
 	}
-	os.WriteFile("/proc/self/comm", []byte(Name), 0)
+	_ = os.WriteFile("/proc/self/comm", []byte(Name), 0) // for the eyes alone
 	if err := brood.Adopt(); err != nil {
 		return fail("become a subreaper", err)
 	}

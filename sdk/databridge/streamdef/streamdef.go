@@ -106,7 +106,7 @@ func (d *Definition) Columns() []Column {
 		cols = append(cols, Column{"correlation_" + a.Name, a.Type})
 	}
 	for _, a := range d.Payload {
-		cols = append(cols, Column{a.Name, a.Type})
+		cols = append(cols, Column(a))
 	}
 	return cols
 }
