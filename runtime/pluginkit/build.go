@@ -66,6 +66,9 @@ func programEnv(platform Platform) []string {
 	if os.Getenv("CGO_ENABLED") == "" {
 		env = append(env, "CGO_ENABLED=0")
 	}
+	if os.Getenv("GOGC") == "" {
+		env = append(env, "GOGC=400") // a sixth less CPU for the linker, for a tenth more memory
+	}
 	return env
 }
 
