@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
@@ -350,7 +351,8 @@ func (r *Reconciler) revokeOf(ctx context.Context, pid int) {
 
 // endStart ends processes that can't go on, and leaves the unit RESOLVED, or in BACKOFF where they had ended by themselves.
 func (u *unit) endStart(ctx context.Context, rest []Found) {
-	newest := slices.MaxFunc(rest, func(a, b Found) int { return cmp.Compare(a.Process.Generation(), b.Process.Generation()) })
+	slices.SortFunc(rest, func(a, b Found) int { return cmp.Compare(a.Process.Generation(), b.Process.Generation()) })
+	newest := rest[len(rest)-1]
 	why := component.CauseOf(ErrTakeOver.Wrap(newest.why(), "process %d is not taken over: %v", newest.Process.PID(), newest.why()))
 	dead := true
 	for _, f := range rest {
@@ -367,16 +369,37 @@ func (u *unit) endStart(ctx context.Context, rest []Found) {
 	}
 	u.r.Registry.Suspend(u.name, newest.Process.Generation())
 	u.move(component.Stopping, why.Text, KernelName, why)
-	for _, f := range rest {
-		exit := u.r.dismiss(ctx, f)
-		u.mu.Lock()
-		u.last, u.tail = exit.Result, exit.Tail
-		u.mu.Unlock()
+	u.dismissAll(ctx, rest)
+	u.move(component.Resolved, why.Text, KernelName, why)
+}
+
+// dismissAll ends processes at once, oldest first in rest, and shows the newest that still lives.
+func (u *unit) dismissAll(ctx context.Context, rest []Found) {
+	newest := rest[len(rest)-1].Process.Generation()
+	left := slices.Clone(rest)
+	show := func() { // called under mu
+		u.pid, u.gen = 0, newest
+		if n := len(left); n > 0 {
+			u.pid, u.gen = left[n-1].Process.PID(), left[n-1].Process.Generation()
+		}
 	}
 	u.mu.Lock()
-	u.pid, u.live = 0, nil
+	show()
 	u.mu.Unlock()
-	u.move(component.Resolved, why.Text, KernelName, why)
+	var all sync.WaitGroup
+	for _, f := range rest {
+		all.Go(func() {
+			exit := u.r.dismiss(ctx, f)
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			left = slices.DeleteFunc(left, func(o Found) bool { return o.Process == f.Process })
+			show()
+			if f.Process.Generation() == newest {
+				u.last, u.tail = exit.Result, exit.Tail
+			}
+		})
+	}
+	all.Wait()
 }
 
 // dismiss ends a process: in order where it can be called, at once where it can't.

@@ -142,7 +142,7 @@ func TestAnotherKeyReplacesTheProcess(t *testing.T) {
 
 func TestAnOlderSDKIsReplaced(t *testing.T) {
 	w, took := configurable(t, `{"mood":"calm"}`)
-	w.unable = map[string]bool{"1.0.0": true}
+	w.set(func() { w.unable = map[string]bool{"1.0.0": true} })
 	before := w.until("Oracle", component.Active)
 	if err := w.r.Restart(ctx(t), "Oracle", "tester", false); err != nil { // so that it is surely one that lacks the ability
 		t.Fatal(err)

@@ -32,13 +32,13 @@ import (
 // authorizer is the service that providers of these tests offer.
 type authorizer struct {
 	analyticsv1.UnimplementedAuthorizerServer
-	said string // the provider's version
-	wait func(version, permission string)
+	said  string // the provider's version
+	world *world
 }
 
 func (a authorizer) Authorize(_ context.Context, req *analyticsv1.AuthorizeRequest) (*analyticsv1.AuthorizeResponse, error) {
 	if req.Permission != "" {
-		a.wait(a.said, req.Permission)
+		a.world.waiting()(a.said, req.Permission)
 	}
 	return &analyticsv1.AuthorizeResponse{Allowed: true}, nil
 }
@@ -113,6 +113,19 @@ func newWorld(t *testing.T, descriptors ...string) *world {
 	return w
 }
 
+// set changes what processes look at while they run.
+func (w *world) set(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+}
+
+func (w *world) waiting() func(version, permission string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.wait
+}
+
 type noKernel struct{}
 
 func (noKernel) Admit(*controlv1.AdmitRequest) {}
@@ -178,7 +191,7 @@ func (w *world) Launch(_ context.Context, c *plan.Component, generation uint64) 
 			hook(ctx)
 		}
 		if len(c.Package.Descriptor.Provides) > 0 {
-			analyticsv1.RegisterAuthorizerServer(ctx, authorizer{said: c.Package.Version, wait: w.wait})
+			analyticsv1.RegisterAuthorizerServer(ctx, authorizer{said: c.Package.Version, world: w})
 		}
 		if more != nil {
 			return more(ctx)

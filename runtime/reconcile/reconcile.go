@@ -211,18 +211,18 @@ func (r *Reconciler) add(u *unit) {
 	}()
 }
 
-// renew puts a new unit in the place of one that is uninstalled and whose package is back.
+// renew puts a new unit in the place of one that is uninstalled and whose package is back. It begins with what the plan says: what the
+// old one kept instead is not its.
 func (r *Reconciler) renew(u *unit) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	u.mu.Lock()
-	c := u.planned
-	u.mu.Unlock()
-	if r.stopping || c == nil || r.units[u.name] != u {
+	if r.stopping || u.plannedNow() == nil || r.units[u.name] != u {
 		return
 	}
-	u.over = true
-	r.add(r.newUnit(c))
+	if c := r.plan.Find(u.name); c != nil && c.Installed {
+		u.over = true
+		r.add(r.newUnit(c))
+	}
 }
 
 // Plan is the plan in force.

@@ -224,10 +224,12 @@ func TestCase09WithAnOlderSDK(t *testing.T) {
 func TestCase68NoCallFails(t *testing.T) {
 	w := newWorld(t, consumer("Asker", "1..1"), provider("Oracle"))
 	entered, leave := make(chan string, 1), make(chan struct{})
-	w.wait = func(version, _ string) {
-		entered <- version
-		<-leave
-	}
+	w.set(func() {
+		w.wait = func(version, _ string) {
+			entered <- version
+			<-leave
+		}
+	})
 	w.until("Asker", component.Active)
 	end := w.load()
 	for _, version := range []string{"1.1.0", "1.2.0", "1.3.0"} {

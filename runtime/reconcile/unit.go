@@ -97,8 +97,11 @@ func (u *unit) setPlanned(c *plan.Component) {
 		u.was = c
 	}
 	u.planned = u.keepConfig(u.keep(c))
-	if c == nil {
-		u.held = false // the operator's word was about the package that is gone
+	if c == nil { // an operator's stop was about the package that is gone, and so was what it did not take
+		u.held, u.unfit = false, nil
+		if u.order.kind == orderStop {
+			u.order = order{}
+		}
 	}
 	u.mu.Unlock()
 	u.kick()

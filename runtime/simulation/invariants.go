@@ -60,6 +60,9 @@ func (w *World) Check() error {
 		}
 	}
 	for _, consumer := range byPid {
+		if v, ok := w.Reconciler.View(consumer.name); !ok || v.State == component.Stopping {
+			continue // what another kernel left is ended without hearing of its references any more
+		}
 		consumer.mu.Lock()
 		for ref, bindings := range consumer.bound {
 			for id, b := range bindings {
