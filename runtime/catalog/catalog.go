@@ -93,7 +93,13 @@ func (c *Catalog) Scan(ctx context.Context) ([]*Package, error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		out = append(out, c.load(name, v.Name(), v.Type()))
+		p := c.load(name, v.Name(), v.Type())
+		if p.Cause != nil {
+			if _, err := os.Lstat(p.Dir); errors.Is(err, fs.ErrNotExist) {
+				return nil // it was uninstalled while it was read
+			}
+		}
+		out = append(out, p)
 		return nil
 	})
 	if err != nil {
@@ -129,6 +135,9 @@ func (c *Catalog) each(visit func(name string, version fs.DirEntry) error) error
 			continue
 		}
 		versions, err := os.ReadDir(filepath.Join(c.plugins, n.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // its last version was uninstalled in this moment
+		}
 		if err != nil {
 			return ErrInstall.Wrap(err, "the versions of %s cannot be read", n.Name())
 		}

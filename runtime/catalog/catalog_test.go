@@ -365,3 +365,37 @@ func FuzzLock(f *testing.F) {
 		}
 	})
 }
+
+// A package that is uninstalled while it is read is not there; it is not one that is damaged.
+func TestScanDuringAnUninstall(t *testing.T) {
+	c := catalog.At(t.TempDir())
+	dir := source(t, "A", "1.0.0", "#!/bin/sh\n")
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range 100 {
+			if _, err := c.Install(t.Context(), dir); err != nil {
+				t.Error(err)
+			}
+			if err := c.Uninstall("A", "1.0.0"); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for {
+		packages, err := c.Scan(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		for _, p := range packages {
+			if p.Cause != nil {
+				t.Errorf("%s: %s", p.Name, p.Cause.Text)
+			}
+		}
+		select {
+		case <-ended:
+			return
+		default:
+		}
+	}
+}
