@@ -93,11 +93,9 @@ func (c *Catalog) Scan(ctx context.Context) ([]*Package, error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		p := c.load(name, v.Name(), v.Type())
-		if p.Cause != nil {
-			if _, err := os.Lstat(p.Dir); errors.Is(err, fs.ErrNotExist) {
-				return nil // it was uninstalled while it was read
-			}
+		p := c.present(name, v)
+		if p == nil {
+			return nil
 		}
 		out = append(out, p)
 		return nil
@@ -171,6 +169,25 @@ func Choose(packages []*Package) []*Package {
 	}
 	slices.SortFunc(out, func(a, b *Package) int { return cmp.Compare(a.Name, b.Name) })
 	return out
+}
+
+// present is load of a package that others may install and uninstall meanwhile: what was not in order because it went is read again. It is
+// nil if there is none.
+func (c *Catalog) present(name string, version fs.DirEntry) (p *Package) {
+	for range 10 {
+		before, _ := os.Lstat(filepath.Join(c.plugins, name, version.Name()))
+		if p = c.load(name, version.Name(), version.Type()); p.Cause == nil {
+			return p
+		}
+		now, err := os.Lstat(p.Dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil || before != nil && os.SameFile(before, now) && before.ModTime().Equal(now.ModTime()):
+			return p
+		}
+	}
+	return p
 }
 
 // load reads one package folder and checks all of it.
