@@ -134,7 +134,7 @@ func (a *Authority) remembered(ctx context.Context, c Basic) (account.User, bool
 		return account.User{}, false, nil
 	}
 	if err != nil {
-		return account.User{}, false, ErrStore.Wrap(a.store.Named(err), "user %s", c.Username)
+		return account.User{}, false, a.unstored(err, "user %s", c.Username)
 	}
 	return user, true, nil
 }
@@ -147,7 +147,7 @@ func (a *Authority) checkInTurn(ctx context.Context, c Basic) (account.User, err
 	age := a.successes.age()
 	user, hash, err := a.store.User(ctx, c.Username)
 	if err != nil && !errors.Is(err, account.ErrNoUser) {
-		return account.User{}, ErrStore.Wrap(a.store.Named(err), "user %s", c.Username)
+		return account.User{}, a.unstored(err, "user %s", c.Username)
 	}
 	ok := err == nil && a.verify(ctx, user.Name, hash, c.Password)
 	if err != nil {
@@ -221,6 +221,11 @@ func (a *Authority) throttled(c Basic) error {
 
 func userKey(c Basic) string { return strings.ToLower(c.Username) + "\x00" + c.Address }
 
+// unstored is a failure of the store, which names its file.
+func (a *Authority) unstored(err error, format string, args ...any) error {
+	return ErrStore.Wrap(a.store.Named(err), format, args...)
+}
+
 // principal describes a user as of now.
 func (a *Authority) principal(ctx context.Context, user account.User, via string) (*commonv1.Principal, error) {
 	permissions, err := a.store.Permissions(ctx, user.Name)
@@ -228,7 +233,7 @@ func (a *Authority) principal(ctx context.Context, user account.User, via string
 		return nil, ErrCredentials.New("the user name or the password is wrong")
 	}
 	if err != nil {
-		return nil, ErrStore.Wrap(a.store.Named(err), "permissions of %s", user.Name)
+		return nil, a.unstored(err, "permissions of %s", user.Name)
 	}
 	roles := append(slices.Clone(user.Roles), account.RoleEveryone)
 	return &commonv1.Principal{User: user.Name, Tenant: Tenant, Roles: roles, Permissions: permissions, Via: via}, nil
@@ -250,12 +255,12 @@ func (a *Authority) Allowed(ctx context.Context, user, asked string) (bool, erro
 			return false, nil
 		}
 		if err != nil {
-			return false, ErrStore.Wrap(a.store.Named(err), "permissions of %s", name)
+			return false, a.unstored(err, "permissions of %s", name)
 		}
 	}
 	tree, err := permission.New(granted...)
 	if err != nil {
-		return false, ErrStore.Wrap(a.store.Named(err), "permissions of %s", name)
+		return false, ErrStore.Wrap(err, "permissions of %s", name)
 	}
 	return tree.Allows(asked), nil
 }

@@ -27,7 +27,7 @@ type Change struct {
 func (a *Authority) Users(ctx context.Context) ([]account.User, error) {
 	users, err := a.store.Users(ctx)
 	if err != nil {
-		return nil, ErrStore.Wrap(a.store.Named(err), "users")
+		return nil, a.unstored(err, "users")
 	}
 	for i := range users {
 		users[i].Roles = append(users[i].Roles, account.RoleEveryone)
@@ -65,7 +65,7 @@ func (a *Authority) SetPassword(ctx context.Context, name, secret string) error 
 		return ErrNotFound.New("user %q", name)
 	}
 	if err != nil {
-		return ErrStore.Wrap(a.store.Named(err), "user %s", name)
+		return a.unstored(err, "user %s", name)
 	}
 	hash, err := a.newHash(ctx, Change{Name: name, Password: secret})
 	if err != nil {
@@ -92,7 +92,7 @@ func (a *Authority) put(ctx context.Context, user account.User, hash string) err
 	case errors.Is(err, account.ErrLastAdmin):
 		return ErrFixed.Wrap(err, "user %s", user.Name)
 	}
-	return ErrStore.Wrap(a.store.Named(err), "user %s", user.Name)
+	return a.unstored(err, "user %s", user.Name)
 }
 
 func (a *Authority) newHash(ctx context.Context, c Change) (string, error) {
@@ -120,7 +120,7 @@ func (a *Authority) hash(ctx context.Context, secret string) (string, error) {
 	defer release()
 	hash, err := password.Hash(secret)
 	if err != nil {
-		return "", ErrStore.Wrap(a.store.Named(err), "new password")
+		return "", ErrStore.Wrap(err, "new password")
 	}
 	return hash, nil
 }
@@ -139,7 +139,7 @@ func (a *Authority) DeleteUser(ctx context.Context, name string) error {
 	case errors.Is(err, account.ErrLastAdmin):
 		return ErrFixed.Wrap(err, "user %s", local)
 	default:
-		return ErrStore.Wrap(a.store.Named(err), "user %s", local)
+		return a.unstored(err, "user %s", local)
 	}
 }
 
@@ -147,7 +147,7 @@ func (a *Authority) DeleteUser(ctx context.Context, name string) error {
 func (a *Authority) Roles(ctx context.Context) ([]account.Role, error) {
 	roles, err := a.store.Roles(ctx)
 	if err != nil {
-		return nil, ErrStore.Wrap(a.store.Named(err), "roles")
+		return nil, a.unstored(err, "roles")
 	}
 	return roles, nil
 }
@@ -170,7 +170,7 @@ func (a *Authority) PutRole(ctx context.Context, role account.Role) error {
 		permissions = append(permissions, clean)
 	}
 	if err := a.store.PutRole(ctx, account.Role{Name: name, Permissions: permissions}); err != nil {
-		return ErrStore.Wrap(a.store.Named(err), "role %s", name)
+		return a.unstored(err, "role %s", name)
 	}
 	return nil
 }
@@ -182,7 +182,7 @@ func (a *Authority) DeleteRole(ctx context.Context, name string) error {
 		return ErrFixed.New("the role %s always exists", name)
 	}
 	if err := a.store.DeleteRole(ctx, name); err != nil {
-		return ErrStore.Wrap(a.store.Named(err), "role %s", name)
+		return a.unstored(err, "role %s", name)
 	}
 	return nil
 }
@@ -200,7 +200,7 @@ func roleName(name string) string {
 func (a *Authority) First(ctx context.Context, secret func() (string, error)) (bool, error) {
 	has, err := a.store.HasAdmin(ctx)
 	if err != nil {
-		return false, ErrStore.Wrap(a.store.Named(err), "role admin")
+		return false, a.unstored(err, "role admin")
 	}
 	if has {
 		return false, nil

@@ -60,7 +60,7 @@ func (a *Authority) Issue(ctx context.Context, purpose, user string, life time.D
 			return "", time.Time{}, ErrNotFound.New("user %q", name)
 		}
 		if err != nil {
-			return "", time.Time{}, ErrStore.Wrap(a.store.Named(err), "user %s", name)
+			return "", time.Time{}, a.unstored(err, "user %s", name)
 		}
 		token.User = found.Name
 	}
@@ -69,7 +69,7 @@ func (a *Authority) Issue(ctx context.Context, purpose, user string, life time.D
 	}
 	secret, digest := newSecret()
 	if err := a.store.PutToken(ctx, digest, token); err != nil {
-		return "", time.Time{}, ErrStore.Wrap(a.store.Named(err), "new token")
+		return "", time.Time{}, a.unstored(err, "new token")
 	}
 	return secret, token.Expires, nil
 }
@@ -82,7 +82,7 @@ func (a *Authority) Bearer(ctx context.Context, secret string) (*commonv1.Princi
 func (a *Authority) token(ctx context.Context, secret, via string, purposes ...string) (*commonv1.Principal, error) {
 	token, err := a.store.Token(ctx, digestOf(secret))
 	if err != nil && !errors.Is(err, account.ErrNoEntry) {
-		return nil, ErrStore.Wrap(a.store.Named(err), "token")
+		return nil, a.unstored(err, "token")
 	}
 	if err != nil || !a.now().Before(token.Expires) {
 		return nil, ErrToken.New("the token is not valid")
@@ -105,7 +105,7 @@ func (a *Authority) principalOf(ctx context.Context, name, via string) (*commonv
 		return nil, ErrToken.New("the token is not valid")
 	}
 	if err != nil {
-		return nil, ErrStore.Wrap(a.store.Named(err), "user %s", name)
+		return nil, a.unstored(err, "user %s", name)
 	}
 	return a.principal(ctx, user, via)
 }
@@ -135,14 +135,14 @@ func (a *Authority) SignIn(ctx context.Context, c Basic) (Session, error) {
 func (a *Authority) SignInOnce(ctx context.Context, secret string) (Session, error) {
 	token, err := a.store.TakeToken(ctx, digestOf(secret), PurposeSignIn)
 	if err != nil && !errors.Is(err, account.ErrNoEntry) {
-		return Session{}, ErrStore.Wrap(a.store.Named(err), "sign-in token")
+		return Session{}, a.unstored(err, "sign-in token")
 	}
 	if err != nil || !a.now().Before(token.Expires) {
 		return Session{}, ErrToken.New("the sign-in link was used or is too old").Fix("Get a new one with `carbonado open`.")
 	}
 	user, _, err := a.store.User(ctx, token.User)
 	if err != nil {
-		return Session{}, ErrStore.Wrap(a.store.Named(err), "user %s", token.User)
+		return Session{}, a.unstored(err, "user %s", token.User)
 	}
 	return a.open(ctx, user)
 }
@@ -158,7 +158,7 @@ func (a *Authority) open(ctx context.Context, user account.User) (Session, error
 	secret, digest := newSecret()
 	now := a.now()
 	if err := a.store.PutSession(ctx, digest, account.Session{User: user.Name, Created: now, Seen: now}); err != nil {
-		return Session{}, ErrStore.Wrap(a.store.Named(err), "new session of %s", user.Name)
+		return Session{}, a.unstored(err, "new session of %s", user.Name)
 	}
 	return Session{Secret: secret, Principal: principal, Expires: now.Add(SessionLife)}, nil
 }
@@ -168,7 +168,7 @@ func (a *Authority) Session(ctx context.Context, secret string) (*commonv1.Princ
 	digest := digestOf(secret)
 	session, err := a.store.Session(ctx, digest)
 	if err != nil && !errors.Is(err, account.ErrNoEntry) {
-		return nil, ErrStore.Wrap(a.store.Named(err), "session")
+		return nil, a.unstored(err, "session")
 	}
 	now := a.now()
 	if err != nil || now.Sub(session.Created) >= SessionLife || now.Sub(session.Seen) >= SessionIdle {
@@ -176,7 +176,7 @@ func (a *Authority) Session(ctx context.Context, secret string) (*commonv1.Princ
 	}
 	if now.Sub(session.Seen) >= sessionNote {
 		if err := a.store.TouchSession(ctx, digest, now); err != nil {
-			return nil, ErrStore.Wrap(a.store.Named(err), "session of %s", session.User)
+			return nil, a.unstored(err, "session of %s", session.User)
 		}
 	}
 	user, _, err := a.store.User(ctx, session.User)
@@ -184,7 +184,7 @@ func (a *Authority) Session(ctx context.Context, secret string) (*commonv1.Princ
 		return nil, ErrSession.New("the session has ended")
 	}
 	if err != nil {
-		return nil, ErrStore.Wrap(a.store.Named(err), "user %s", session.User)
+		return nil, a.unstored(err, "user %s", session.User)
 	}
 	return a.principal(ctx, user, "session")
 }
@@ -192,7 +192,7 @@ func (a *Authority) Session(ctx context.Context, secret string) (*commonv1.Princ
 // SignOut ends a session. An unknown one is no error.
 func (a *Authority) SignOut(ctx context.Context, secret string) error {
 	if err := a.store.DeleteSession(ctx, digestOf(secret)); err != nil {
-		return ErrStore.Wrap(a.store.Named(err), "session")
+		return a.unstored(err, "session")
 	}
 	return nil
 }
@@ -201,7 +201,7 @@ func (a *Authority) SignOut(ctx context.Context, secret string) error {
 func (a *Authority) expire(ctx context.Context) error {
 	now := a.now()
 	if err := a.store.Expire(ctx, now, now.Add(-SessionLife), now.Add(-SessionIdle)); err != nil {
-		return ErrStore.Wrap(a.store.Named(err), "ended sessions and tokens")
+		return a.unstored(err, "ended sessions and tokens")
 	}
 	return nil
 }
