@@ -1,4 +1,4 @@
-import { Anchor, Button, Card, Group, Loader, ScrollArea, SegmentedControl, SimpleGrid, Stack, Table, Text, TextInput, Title } from '@mantine/core'
+import { Anchor, Button, Card, Group, ScrollArea, SegmentedControl, SimpleGrid, Stack, Table, Text, TextInput, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useEffect, useMemo, useState } from 'react'
@@ -10,6 +10,7 @@ import { Command } from '../parts/Command'
 import { ComponentLink } from '../parts/ComponentLink'
 import { Icon } from '../parts/Icon'
 import { LiveMark } from '../parts/LiveMark'
+import { Loading } from '../parts/Loading'
 import { Problem } from '../parts/Problem'
 import { Health, State } from '../parts/State'
 import { Words } from '../parts/Words'
@@ -61,7 +62,7 @@ export function Components({ search, change }: { search: Search; change: (next: 
       {components.error && <Problem error={components.error} retry={() => void components.refetch()} />}
       {plan.error && <Problem error={plan.error} retry={() => void plan.refetch()} />}
       {components.isPending ? (
-        <Loader role="status" aria-label={text.error.loading} />
+        <Loading />
       ) : (
         <Card withBorder padding={0}>
           <Group p="md" justify="space-between">

@@ -1,8 +1,9 @@
-import { Anchor, Card, Loader, SimpleGrid, Stack, Tabs, Text, Title } from '@mantine/core'
+import { Anchor, Card, SimpleGrid, Stack, Tabs, Text, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate } from '@tanstack/react-router'
 import { useEffect } from 'react'
 import { dashboardQuery, dashboardsQuery } from '../api/dashboards'
+import { Loading } from '../parts/Loading'
 import { Problem } from '../parts/Problem'
 import { text } from '../text'
 import { Gadget } from './Gadget'
@@ -17,7 +18,7 @@ export function DashboardList() {
         {text.dashboards.title}
       </Title>
       {error && <Problem error={error} retry={() => void refetch()} />}
-      {!data && !error && <Loader role="status" aria-label={text.error.loading} />}
+      {!data && !error && <Loading />}
       {data?.length === 0 && (
         <Card withBorder>
           <Text fw={600}>{text.dashboards.none}</Text>
@@ -56,7 +57,7 @@ export function DashboardView({ id, page }: { id: string; page?: string }) {
   const navigate = useNavigate()
   useTitle(dashboard?.title ?? text.dashboards.title)
   if (error) return <Problem error={error} retry={() => void refetch()} />
-  if (!dashboard) return <Loader role="status" aria-label={text.error.loading} />
+  if (!dashboard) return <Loading />
   const shown = dashboard.pages.find(p => p.id === (page ?? dashboard.landing)) ?? dashboard.pages[0]
   return (
     <Stack>

@@ -1,8 +1,9 @@
-import { Loader, Stack, Text, Title } from '@mantine/core'
+import { Stack, Text, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { getRouteApi } from '@tanstack/react-router'
 import { errorQuery } from '../api/kernel'
 import { Command } from '../parts/Command'
+import { Loading } from '../parts/Loading'
 import { Problem } from '../parts/Problem'
 import { Section } from '../parts/Section'
 import { Words } from '../parts/Words'
@@ -22,7 +23,7 @@ export function ErrorCode() {
         {code}
       </Title>
       {entry.error && <Problem error={entry.error} />}
-      {entry.isPending && <Loader role="status" aria-label={text.error.loading} />}
+      {entry.isPending && <Loading />}
       {entry.data && (
         <>
           <Section title={text.errors.meaning} id="meaning">

@@ -1,4 +1,4 @@
-import { Alert, Anchor, Button, Group, Loader, SegmentedControl, Stack, Tabs, Text, Title } from '@mantine/core'
+import { Alert, Anchor, Button, Group, SegmentedControl, Stack, Tabs, Text, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { getRouteApi, Link } from '@tanstack/react-router'
 import { lazy, Suspense, useMemo, useState } from 'react'
@@ -11,6 +11,7 @@ import { verbsOf } from '../model/verbs'
 import { Command } from '../parts/Command'
 import { Icon } from '../parts/Icon'
 import { LiveMark } from '../parts/LiveMark'
+import { Loading } from '../parts/Loading'
 import { Problem } from '../parts/Problem'
 import { Section } from '../parts/Section'
 import { Health, State } from '../parts/State'
@@ -66,7 +67,7 @@ function Focus({ name, aspect, change }: { name: string; aspect: Aspect; change:
 
   if (!line) {
     const error = components.error ?? plan.error ?? one.error
-    return error ? <Problem error={error} retry={() => void components.refetch()} /> : <Loader role="status" aria-label={text.error.loading} />
+    return error ? <Problem error={error} retry={() => void components.refetch()} /> : <Loading />
   }
   const verbs = granted(me, '/permission/admin') ? verbsOf(line.state, installed) : []
   const facts = [
@@ -130,7 +131,7 @@ function Focus({ name, aspect, change }: { name: string; aspect: Aspect; change:
         >
           {graph.error && <Problem error={graph.error} retry={() => void graph.refetch()} />}
           {around && around.nodes.length > 0 && (
-            <Suspense fallback={<Loader role="status" aria-label={text.error.loading} />}>
+            <Suspense fallback={<Loading />}>
               <Graph around={around} focus={name} hops={hops} />
             </Suspense>
           )}

@@ -1,4 +1,4 @@
-import { Alert, Box, Card, Group, Loader, ScrollArea, Stack, Table, Text, Title } from '@mantine/core'
+import { Alert, Box, Card, Group, ScrollArea, Stack, Table, Text, Title } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { lazy, Suspense, useMemo } from 'react'
 import { type Dashboard, type Gadget as Definition, gadgetQuery, type Read } from '../api/dashboards'
@@ -6,6 +6,7 @@ import { ApiError } from '../api/http'
 import { number } from '../model/format'
 import { bars, series, single } from '../model/rows'
 import { Icon } from '../parts/Icon'
+import { Loading } from '../parts/Loading'
 import { Problem } from '../parts/Problem'
 import { text } from '../text'
 
@@ -58,7 +59,7 @@ export function Gadget({ dashboard, gadget }: { dashboard: Dashboard; gadget: De
 function Waiting() {
   return (
     <Group justify="center" align="center" h="100%">
-      <Loader size="sm" role="status" aria-label={text.error.loading} />
+      <Loading size="sm" />
     </Group>
   )
 }
