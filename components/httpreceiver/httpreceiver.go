@@ -138,18 +138,14 @@ func (a *adapter) find(ctx context.Context, name string) *receiver {
 		if r != nil || left <= 0 || a.c.Generation() <= 1 {
 			return r
 		}
-		timeout := time.NewTimer(left)
 		select {
 		case <-opened:
-		case <-timeout.C:
+		case <-time.After(left):
 		case <-component.Draining(ctx):
-			timeout.Stop()
 			return nil
 		case <-ctx.Done():
-			timeout.Stop()
 			return nil
 		}
-		timeout.Stop()
 	}
 }
 
