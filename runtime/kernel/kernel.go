@@ -147,16 +147,12 @@ type Kernel struct {
 	stop  context.CancelFunc
 }
 
-// gcPercent lets the heap grow to five times what lives, as that of components (SEAMS.md section 2): a start makes much garbage, and
-// package idle gives back what is left of it.
-const gcPercent = 400
-
 // Run runs the kernel until it is told to stop, and answers the process's exit code. It must be called in a process that the guardian
 // started.
 func Run(o Options) int {
 	k := &Kernel{options: o, home: o.Home, started: time.Now(), state: "STARTING", doors: map[string]string{}, plans: map[string]admin.ChangeRequest{}, telemetry: telemetry.New()}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(supervisor.GCPercent) // a start makes much garbage; package idle gives back what is left of it
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

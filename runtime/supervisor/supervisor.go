@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -36,8 +37,9 @@ const (
 	TailLines = 40
 	// oomScore makes the system choose components before guardian and kernel when memory runs out.
 	oomScore = 300
-	// gogc lets the heap grow to five times what lives, within GOMEMLIMIT: a third less CPU at the same bound (SEAMS.md section 2).
-	gogc = "400"
+	// GCPercent lets the heap grow to five times what lives, within GOMEMLIMIT: a third less CPU at the same bound (SEAMS.md section 2). The
+	// kernel takes it too.
+	GCPercent = 400
 	// dataLeast and dataFactor make RLIMIT_DATA of the memory budget. It is a backstop against a leak that would take the machine, not
 	// the budget itself: runtimes map more than they use.
 	dataLeast  = 1 << 30
@@ -471,7 +473,7 @@ func (s Spec) complete() (Spec, error) {
 // env is the environment without go-plugin's part, sorted.
 func (s Spec) env(runFolder string) []string {
 	all := map[string]string{
-		"GOGC":              gogc,
+		"GOGC":              strconv.Itoa(GCPercent),
 		"GOMEMLIMIT":        fmt.Sprint(s.MemoryLimit / 5 * 4),
 		"LANG":              "C.UTF-8",
 		"TMPDIR":            filepath.Join(runFolder, "tmp"),
