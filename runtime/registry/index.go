@@ -85,18 +85,11 @@ func (r *Registry) leave(s Service) {
 
 func (r *Registry) find(q Query) []Service {
 	var out []Service
-	if len(q.AnyOf) == 0 {
-		for _, s := range r.index[q.key()] {
-			if q.Matches(*s) {
+	keys := q.Keys()
+	for _, key := range keys {
+		for id, s := range r.index[key] {
+			if q.Matches(*s) && (len(keys) == 1 || !slices.ContainsFunc(out, func(o Service) bool { return o.ID == id })) {
 				out = append(out, s.copy())
-			}
-		}
-	} else {
-		for _, key := range q.Keys() {
-			for id, s := range r.index[key] {
-				if q.Matches(*s) && !slices.ContainsFunc(out, func(o Service) bool { return o.ID == id }) {
-					out = append(out, s.copy())
-				}
 			}
 		}
 	}
