@@ -12,9 +12,6 @@ import (
 	"carbonado.dev/carbonado/runtime/admin"
 )
 
-// shownDigest is how much of a digest a table shows.
-const shownDigest = 12
-
 func (a *app) nodeCommand() *cobra.Command {
 	c := &cobra.Command{Use: "node", Short: "Nodes of the cluster and what is deployed on them"}
 	c.AddCommand(
@@ -39,12 +36,9 @@ func (a *app) nodeCommand() *cobra.Command {
 func nodeTable(w io.Writer, list []admin.Node) {
 	t := newTable(w, "NODE", "ADDRESS", "GENERATION", "DIGEST", "STATE", "SINCE", "ROLE")
 	for _, n := range list {
-		address, digest, since, role := n.Address, n.Digest, "-", "follower"
+		address, digest, since, role := n.Address, fmt.Sprintf("%.12s", n.Digest), "-", "follower"
 		if !n.Member {
 			address = "away"
-		}
-		if len(digest) > shownDigest {
-			digest = digest[:shownDigest]
 		}
 		if digest == "" {
 			digest = "-"

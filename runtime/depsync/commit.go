@@ -286,12 +286,11 @@ func (n *Node) guard(root *os.Root, p Pointer, m Manifest) error {
 // move brings the pointer to a generation, under the committer's lease and if it is still at a version. One that has an older token than
 // the pointer's does not move it.
 func (n *Node) move(ctx context.Context, next Pointer, version uint64) (Pointer, error) {
-	call := func() (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, n.times.Call) }
 	if err := n.step("lease"); err != nil {
 		return next, err
 	}
 	began := time.Now()
-	c, cancel := call()
+	c, cancel := context.WithTimeout(ctx, n.times.Call)
 	l, err := n.c.Acquire(c, keyCommitter, n.id, leaseTTL)
 	cancel()
 	if err != nil {

@@ -131,18 +131,23 @@ func (q *quick) looks() string {
 		add(path)
 		entries, _ := os.ReadDir(path) // none for a file
 		for _, e := range entries {
-			if strings.HasSuffix(e.Name(), ".go") && !strings.HasSuffix(e.Name(), "_test.go") {
+			if isSource(e.Name()) {
 				add(filepath.Join(path, e.Name()))
 			}
 		}
 	}
 	entries, _ := os.ReadDir(q.p.Dir)
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".go") && !strings.HasSuffix(e.Name(), "_test.go") {
+		if isSource(e.Name()) {
 			fmt.Fprintln(&text, e.Name())
 		}
 	}
 	return text.String()
+}
+
+// isSource tells whether a file is part of a program.
+func isSource(name string) bool {
+	return strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go")
 }
 
 // program makes the executable target. An error says nothing but that the whole build is to be made.
