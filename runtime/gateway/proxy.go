@@ -178,7 +178,8 @@ func (x *exchange) sendBody() error {
 	body := http.MaxBytesReader(nil, x.r.Body, x.limits.Body)
 	buf := make([]byte, piece)
 	for {
-		_ = x.rc.SetReadDeadline(time.Now().Add(x.limits.Pause)) // not every connection has deadlines: then there is none
+		due := time.Now().Add(x.limits.Pause)
+		_ = x.rc.SetReadDeadline(due) // not every connection has deadlines: then there is none
 		if x.unwanted.Load() {
 			return nil
 		}
@@ -197,6 +198,8 @@ func (x *exchange) sendBody() error {
 			return nil
 		case errors.As(err, &large):
 			return ErrBodyTooLarge.New("a body of more than %d bytes", x.limits.Body)
+		case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(due):
+			return nil // endBody woke it
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return ErrBodySlow.New("no more of the body for %s", x.limits.Pause)
 		case err != nil:
@@ -205,7 +208,8 @@ func (x *exchange) sendBody() error {
 	}
 }
 
-// endBody stops the sending of a body that nobody wants any more, and waits for it.
+// endBody stops the sending of a body that nobody wants any more, and waits for it. A request that has ended is another matter: net/http
+// ends it when the body can't be read, before the goroutine that reads it has said why.
 func (x *exchange) endBody() {
 	if x.sent == nil {
 		return
@@ -215,10 +219,12 @@ func (x *exchange) endBody() {
 		return
 	default:
 	}
-	x.unwanted.Store(true)
 	wake := time.Unix(1, 0)
-	if x.r.ProtoMajor == 1 && x.r.Context().Err() == nil {
-		wake = time.Now().Add(lingerPause) // a read that was ended can't go on, and linger wants to
+	if x.r.Context().Err() == nil {
+		x.unwanted.Store(true)
+		if x.r.ProtoMajor == 1 {
+			wake = time.Now().Add(lingerPause) // a read that was ended can't go on, and linger wants to
+		}
 	}
 	_ = x.rc.SetReadDeadline(wake)
 	<-x.sent

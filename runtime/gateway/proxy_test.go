@@ -383,9 +383,11 @@ func TestBodyLimits(t *testing.T) {
 		}
 		out, in := io.Pipe()
 		go func() { _, _ = in.Write([]byte("x")) }()
+		late := time.AfterFunc(20*time.Second, func() { _ = in.Close() }) // net/http's client waits for the body even when the connection was cut
 		if r := post(hasty, http2, out); r.status != 408 || !strings.Contains(r.body, ErrBodySlow.ID()) {
 			t.Errorf("a body that stops: %s %d %s", r.proto, r.status, r.body)
 		}
+		late.Stop()
 		_ = in.Close()
 	}
 }
