@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -13,13 +14,14 @@ import (
 	"carbonado.dev/sdk/sdktest"
 )
 
-// adapter is an input adapter of the test's: it hands messages over and waits for their outcomes.
+// adapter is an input adapter of the test's: it hands messages over, waits for their outcomes, and ends a call when it is asked to.
 type adapter struct {
 	analyticsv1.UnimplementedInputAdapterServer
 	opened  chan *analyticsv1.OpenReceiver
 	message chan *analyticsv1.AdapterMessage
 	outcome chan *analyticsv1.MessageOutcome
 	ended   chan struct{}
+	cut     atomic.Int64 // calls that were not ended in order
 }
 
 func newAdapter() *adapter {
@@ -36,23 +38,32 @@ func (a *adapter) Receive(stream grpc.BidiStreamingServer[analyticsv1.ReceiveReq
 	if err := stream.Send(&analyticsv1.ReceiveResponse{Response: &analyticsv1.ReceiveResponse_Ready{Ready: &analyticsv1.ReceiverReady{}}}); err != nil {
 		return err
 	}
+	var open atomic.Int64 // messages without an outcome
 	go func() {
 		for {
 			select {
 			case m := <-a.message:
+				open.Add(1)
 				_ = stream.Send(&analyticsv1.ReceiveResponse{Response: &analyticsv1.ReceiveResponse_Message{Message: m}})
 			case <-stream.Context().Done():
 				return
 			}
 		}
 	}()
-	for {
+	for closing := false; !closing || open.Load() > 0; {
 		m, err := stream.Recv()
 		if err != nil {
+			a.cut.Add(1)
 			return err
 		}
+		if m.GetClose() != nil {
+			closing = true
+			continue
+		}
+		open.Add(-1)
 		a.outcome <- m.GetOutcome()
 	}
+	return nil
 }
 
 func receiverFile(name, adapter, mapping string) string {
@@ -112,6 +123,9 @@ func TestReceiverOfAdapter(t *testing.T) {
 		case <-within(t).Done():
 			t.Fatal("the call of an undeployed receiver is open")
 		}
+	}
+	if n := a.cut.Load(); n > 0 {
+		t.Errorf("%d calls were cut", n)
 	}
 }
 

@@ -31,8 +31,8 @@ func TestWatchEndsAtDrain(t *testing.T) {
 	}
 }
 
-// TestMessagesUnderWayEndBeforeStop: a message of an adapter that was taken has its outcome before EventReceiver ends; one that comes
-// later is told to come again.
+// TestMessagesUnderWayEndBeforeStop: a message of an adapter that was taken has its outcome before its call ends, in order; one that
+// comes later is told to come again.
 func TestMessagesUnderWayEndBeforeStop(t *testing.T) {
 	a := newAdapter()
 	w := newWorld(t, durableS, map[string]any{"startWait": "1ms"}, func(k *sdktest.Kernel) {
@@ -70,5 +70,9 @@ func TestMessagesUnderWayEndBeforeStop(t *testing.T) {
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)
+	}
+	<-a.ended
+	if n := a.cut.Load(); n > 0 {
+		t.Errorf("%d calls were cut", n)
 	}
 }

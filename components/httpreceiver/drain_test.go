@@ -88,6 +88,52 @@ func TestReceiverIsTakenOver(t *testing.T) {
 	}
 }
 
+// TestReceiverIsClosed: an event receiver that ends its call loses no outcome, and is sent no more messages.
+func TestReceiverIsClosed(t *testing.T) {
+	k := sdktest.NewKernel(t)
+	c := k.Start(Start)
+	admin := c.HTTP(sdktest.Admin())
+	r, err := open(t, c, "orders", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := inBackground(t, admin, "/endpoints/orders", "{}")
+	m := r.message()
+	for range 2 { // asked twice, it closes once
+		if err := r.stream.Send(&analyticsv1.ReceiveRequest{Request: &analyticsv1.ReceiveRequest_Close{Close: &analyticsv1.CloseReceiver{}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What the adapter sends before it knows is refused, and posts after that are not sent at all.
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			late, err := r.stream.Recv()
+			if err != nil {
+				ended <- err
+				return
+			}
+			r.outcome(&analyticsv1.MessageOutcome{Id: late.GetMessage().GetId(), Retry: true, Cause: errBad.New("not any more").Proto()})
+		}
+	}()
+	for end := time.Now().Add(patience); ; {
+		got := post(t, admin, "/endpoints/orders", "{}")
+		if got.status == 503 && got.body.Cause.GetCode() == ErrBusy.ID() {
+			break
+		}
+		if got.status != 503 || time.Now().After(end) {
+			t.Fatalf("%+v", got)
+		}
+	}
+	r.outcome(&analyticsv1.MessageOutcome{Id: m.Id, Events: 1})
+	if got := <-answer; got.status != 200 || got.body.Events != 1 {
+		t.Errorf("%+v", got)
+	}
+	if err := <-ended; !errors.Is(err, io.EOF) {
+		t.Errorf("the call ended with %v", err)
+	}
+}
+
 // TestNextProcessWaitsForItsReceivers: a request that comes before the event receiver has opened its receivers anew waits for them.
 func TestNextProcessWaitsForItsReceivers(t *testing.T) {
 	k := sdktest.NewKernel(t)

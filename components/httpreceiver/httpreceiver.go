@@ -165,11 +165,14 @@ type receiver struct {
 	transports map[string]bool
 	places     chan struct{} // one per message under way
 	send       chan *analyticsv1.AdapterMessage
+	closing    chan struct{} // closed when the event receiver takes no more messages
+	answered   chan struct{} // closed when closing is and nobody waits for an outcome
 	ended      chan struct{}
 	next       atomic.Uint64
 
-	// mu guards waiting.
+	// mu guards all below.
 	mu      sync.Mutex
+	closed  bool
 	waiting map[uint64]chan *analyticsv1.MessageOutcome
 }
 
@@ -187,8 +190,8 @@ func (a *adapter) Receive(stream grpc.BidiStreamingServer[analyticsv1.ReceiveReq
 		return ErrOpen.New("receiver %s is of tenant %d", open.GetName(), open.GetTenant())
 	}
 	r := &receiver{
-		name: open.GetName(), places: make(chan struct{}, a.config.Load().InFlight), send: make(chan *analyticsv1.AdapterMessage), ended: make(chan struct{}),
-		waiting: map[uint64]chan *analyticsv1.MessageOutcome{},
+		name: open.GetName(), places: make(chan struct{}, a.config.Load().InFlight), send: make(chan *analyticsv1.AdapterMessage),
+		closing: make(chan struct{}), answered: make(chan struct{}), ended: make(chan struct{}), waiting: map[uint64]chan *analyticsv1.MessageOutcome{},
 	}
 	if r.transports, err = transports(open.GetProperties()["transports"]); err != nil {
 		return err
@@ -206,18 +209,23 @@ func (a *adapter) Receive(stream grpc.BidiStreamingServer[analyticsv1.ReceiveReq
 	if err := stream.Send(&analyticsv1.ReceiveResponse{Response: &analyticsv1.ReceiveResponse_Ready{Ready: &analyticsv1.ReceiverReady{}}}); err != nil {
 		return err
 	}
-	outcomes := make(chan error, 1)
-	go func() { outcomes <- r.outcomes(stream) }()
+	requests := make(chan error, 1)
+	go func() { requests <- r.requests(stream) }()
 	// Requests under way are answered before the call ends for another process.
 	draining, quiet := component.Draining(stream.Context()), (<-chan struct{})(nil)
+	send, closing := r.send, r.closing
 	for {
 		select {
-		case m := <-r.send:
+		case m := <-send:
 			if err := stream.Send(&analyticsv1.ReceiveResponse{Response: &analyticsv1.ReceiveResponse_Message{Message: m}}); err != nil {
 				return err
 			}
-		case err := <-outcomes:
+		case err := <-requests:
 			return err
+		case <-closing:
+			closing, send = nil, nil
+		case <-r.answered:
+			return nil
 		case <-draining:
 			draining, quiet = nil, a.whenQuiet()
 		case <-quiet:
@@ -247,24 +255,60 @@ func (a *adapter) forget(r *receiver) {
 	close(r.ended)
 }
 
-// outcomes hands each outcome to the request that waits for it, until the call ends.
-func (r *receiver) outcomes(stream grpc.BidiStreamingServer[analyticsv1.ReceiveRequest, analyticsv1.ReceiveResponse]) error {
+// requests hands each outcome to the request that waits for it, until the call ends.
+func (r *receiver) requests(stream grpc.BidiStreamingServer[analyticsv1.ReceiveRequest, analyticsv1.ReceiveResponse]) error {
 	for {
 		m, err := stream.Recv()
 		if err != nil {
 			return err
 		}
-		o := m.GetOutcome()
-		if o == nil {
+		switch x := m.GetRequest().(type) {
+		case *analyticsv1.ReceiveRequest_Outcome:
+			r.settle(x.Outcome.GetId(), x.Outcome)
+		case *analyticsv1.ReceiveRequest_Close:
+			r.close()
+		default:
 			return ErrOpen.New("receiver %s was opened twice on one call", r.name)
 		}
-		r.mu.Lock()
-		waiter := r.waiting[o.GetId()]
-		delete(r.waiting, o.GetId())
-		r.mu.Unlock()
-		if waiter != nil {
-			waiter <- o // has room for one
-		}
+	}
+}
+
+// close lets no more messages be sent.
+func (r *receiver) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	r.closed = true
+	close(r.closing)
+	if len(r.waiting) == 0 {
+		close(r.answered)
+	}
+}
+
+// enter makes somebody wait for the outcome of a message; false if no more are sent.
+func (r *receiver) enter(id uint64, waiter chan *analyticsv1.MessageOutcome) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.waiting[id] = waiter
+	}
+	return !r.closed
+}
+
+// settle ends the wait for the outcome of a message, if somebody waits.
+func (r *receiver) settle(id uint64, outcome *analyticsv1.MessageOutcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	waiter := r.waiting[id]
+	if waiter == nil {
+		return
+	}
+	waiter <- outcome // has room for one
+	delete(r.waiting, id)
+	if r.closed && len(r.waiting) == 0 {
+		close(r.answered)
 	}
 }
 
@@ -279,16 +323,14 @@ func (r *receiver) deliver(ctx context.Context, m *analyticsv1.AdapterMessage) (
 	}
 	m.Id = r.next.Add(1)
 	outcome := make(chan *analyticsv1.MessageOutcome, 1)
-	r.mu.Lock()
-	r.waiting[m.Id] = outcome
-	r.mu.Unlock()
-	defer func() {
-		r.mu.Lock()
-		delete(r.waiting, m.Id)
-		r.mu.Unlock()
-	}()
+	if !r.enter(m.Id, outcome) {
+		return nil, false, ErrBusy.New("receiver %s is being restarted", r.name)
+	}
+	defer r.settle(m.Id, nil)
 	select {
 	case r.send <- m:
+	case <-r.closing:
+		return nil, false, ErrBusy.New("receiver %s is being restarted", r.name)
 	case <-r.ended:
 		return nil, false, ErrBusy.New("receiver %s is being restarted", r.name)
 	case <-ctx.Done():
@@ -298,7 +340,12 @@ func (r *receiver) deliver(ctx context.Context, m *analyticsv1.AdapterMessage) (
 	case o := <-outcome:
 		return o, true, nil
 	case <-r.ended:
-		return nil, true, ErrBusy.New("receiver %s was restarted; the events may be stored", r.name)
+		select {
+		case o := <-outcome: // it came before the end
+			return o, true, nil
+		default:
+			return nil, true, ErrBusy.New("receiver %s was restarted; the events may be stored", r.name)
+		}
 	case <-ctx.Done():
 		return nil, true, late(ctx, r.name)
 	}

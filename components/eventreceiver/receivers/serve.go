@@ -18,23 +18,33 @@ import (
 // inFlight is how many messages of one receiver are mapped and stored at once; beyond it the adapter waits.
 const inFlight = 64
 
-// serve opens one call and answers its messages until it ends.
-func (s *Set) serve(ctx context.Context, r *running, b *component.Bound) error {
+// serve opens one call and answers its messages until it ends. When open ends it asks the adapter to end it.
+func (s *Set) serve(ctx, open context.Context, r *running, b *component.Bound) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	call, err := analyticsv1.NewInputAdapterClient(b).Receive(ctx)
 	if err != nil {
 		return err
 	}
-	open := &analyticsv1.OpenReceiver{Name: r.def.name, Properties: r.def.properties, Tenant: s.host.Tenant}
-	if err := call.Send(&analyticsv1.ReceiveRequest{Request: &analyticsv1.ReceiveRequest_Open{Open: open}}); err != nil {
+	var sending sync.Mutex // a gRPC stream takes one Send at a time
+	send := func(m *analyticsv1.ReceiveRequest) error {
+		sending.Lock()
+		defer sending.Unlock()
+		return call.Send(m)
+	}
+	opening := &analyticsv1.OpenReceiver{Name: r.def.name, Properties: r.def.properties, Tenant: s.host.Tenant}
+	if err := send(&analyticsv1.ReceiveRequest{Request: &analyticsv1.ReceiveRequest_Open{Open: opening}}); err != nil {
 		return err
 	}
+	// Of what can't be sent any more the loop below sees why.
+	closing := context.AfterFunc(open, func() {
+		_ = send(&analyticsv1.ReceiveRequest{Request: &analyticsv1.ReceiveRequest_Close{Close: &analyticsv1.CloseReceiver{}}})
+	})
+	defer closing()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel() // before the wait: messages under way end with the call
 	places := make(chan struct{}, inFlight)
-	var sending sync.Mutex // a gRPC stream takes one Send at a time
 	for {
 		m, err := call.Recv()
 		if err != nil {
@@ -53,22 +63,16 @@ func (s *Set) serve(ctx context.Context, r *running, b *component.Bound) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
+			wg.Go(func() {
 				defer func() { <-places }()
 				outcome := &analyticsv1.MessageOutcome{Id: x.Message.GetId(), Retry: true}
-				if s.begin() {
-					defer s.end()
+				if open.Err() == nil {
 					outcome = s.take(ctx, r.def, x.Message)
 				} else {
 					outcome.Cause = cause.Proto(ErrClosing.New("receiver %s", r.def.name))
 				}
-				sending.Lock()
-				defer sending.Unlock()
-				// If the call has ended the loop above sees it.
-				_ = call.Send(&analyticsv1.ReceiveRequest{Request: &analyticsv1.ReceiveRequest_Outcome{Outcome: outcome}})
-			}()
+				_ = send(&analyticsv1.ReceiveRequest{Request: &analyticsv1.ReceiveRequest_Outcome{Outcome: outcome}})
+			})
 		}
 	}
 }

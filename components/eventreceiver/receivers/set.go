@@ -16,8 +16,12 @@ import (
 	analyticsv1 "carbonado.dev/sdk/proto/carbonado/analytics/v1"
 )
 
-// adapterPatience is how long a deployment waits for the receiver's adapter before it says that it waits.
-const adapterPatience = 2 * time.Second
+const (
+	// adapterPatience is how long a deployment waits for the receiver's adapter before it says that it waits.
+	adapterPatience = 2 * time.Second
+	// endPatience is how long an adapter may take to end a receiver's call after it was asked to.
+	endPatience = 3 * time.Second
+)
 
 // Host is what the set needs of its component.
 type Host struct {
@@ -42,23 +46,21 @@ type Set struct {
 	bounds  []*component.Bound
 	changed chan struct{} // closed and renewed when adapters change
 	closed  bool
-	// messages are under way; idle is closed when closed holds and the last of them has its outcome.
-	messages int
-	idle     chan struct{}
 }
 
 // running is a deployed receiver.
 type running struct {
-	def    *definition
-	file   string
-	cancel context.CancelFunc
-	done   chan struct{}
-	ready  chan struct{} // closed when the adapter listened for the first time
+	def  *definition
+	file string
+	// finish takes no more messages and asks the adapter to end the call; cancel cuts it.
+	finish, cancel context.CancelFunc
+	done           chan struct{}
+	ready          chan struct{} // closed when the adapter listened for the first time
 }
 
 // New makes an empty set.
 func New(h Host) *Set {
-	return &Set{host: h, byFile: map[string]*running{}, byName: map[string]*running{}, changed: make(chan struct{}), idle: make(chan struct{})}
+	return &Set{host: h, byFile: map[string]*running{}, byName: map[string]*running{}, changed: make(chan struct{})}
 }
 
 // Run follows the adapters until ctx ends.
@@ -78,39 +80,22 @@ func (s *Set) Close(ctx context.Context) {
 	s.closed = true
 	all := s.byFile
 	s.byFile, s.byName = map[string]*running{}, map[string]*running{}
-	idle := s.messages == 0
 	s.mu.Unlock()
-	if !idle {
-		select {
-		case <-s.idle:
-		case <-ctx.Done():
-		}
+	for _, r := range all {
+		r.finish()
 	}
 	for _, r := range all {
-		r.stop()
+		r.end(ctx)
 	}
 }
 
-// begin counts a message; false if no more is taken.
-func (s *Set) begin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed {
-		s.messages++
+// end ends the receiver: messages under way have their outcomes, if that comes to an end before ctx.
+func (r *running) end(ctx context.Context) {
+	r.finish()
+	select {
+	case <-r.done:
+	case <-ctx.Done():
 	}
-	return !s.closed
-}
-
-// end counts a message whose outcome was sent.
-func (s *Set) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.messages--; s.messages == 0 && s.closed {
-		close(s.idle)
-	}
-}
-
-func (r *running) stop() {
 	r.cancel()
 	<-r.done
 }
@@ -188,7 +173,8 @@ func (s *Set) Undeploy(_ context.Context, a *component.Artifact) error {
 
 func (s *Set) start(d *definition, file string) *running {
 	ctx, cancel := context.WithCancel(s.host.Context)
-	r := &running{def: d, file: file, cancel: cancel, done: make(chan struct{}), ready: make(chan struct{})}
+	open, finish := context.WithCancel(ctx)
+	r := &running{def: d, file: file, finish: finish, cancel: cancel, done: make(chan struct{}), ready: make(chan struct{})}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -199,7 +185,7 @@ func (s *Set) start(d *definition, file string) *running {
 	s.mu.Unlock()
 	go func() {
 		defer close(r.done)
-		s.run(ctx, r)
+		s.run(ctx, open, r)
 	}()
 	return r
 }
@@ -213,33 +199,35 @@ func (s *Set) remove(file string) {
 	}
 	s.mu.Unlock()
 	if r != nil {
-		r.stop()
+		ctx, cancel := context.WithTimeout(s.host.Context, endPatience)
+		defer cancel()
+		r.end(ctx)
 	}
 }
 
-// run keeps the receiver's call to its adapter open.
-func (s *Set) run(ctx context.Context, r *running) {
+// run keeps the receiver's call to its adapter open until open ends.
+func (s *Set) run(ctx, open context.Context, r *running) {
 	if r.def.adapter == wso2event {
 		// Thrift brings the stream's events without it; the file says that it is meant to.
 		close(r.ready)
-		<-ctx.Done()
+		<-open.Done()
 		return
 	}
 	pause := 50 * time.Millisecond
-	for ctx.Err() == nil {
+	for open.Err() == nil {
 		b, changed := s.adapter(r.def.adapter)
 		if b == nil {
 			select {
 			case <-changed:
-			case <-ctx.Done():
+			case <-open.Done():
 			}
 			continue
 		}
 		began := time.Now()
-		err := s.serve(ctx, r, b)
+		err := s.serve(ctx, open, r, b)
 		if errors.Is(err, io.EOF) { // the adapter ended it in order
 			pause = 50 * time.Millisecond
-		} else if err != nil && ctx.Err() == nil {
+		} else if err != nil && open.Err() == nil {
 			s.host.Log.Warn("a receiver's call to its adapter ended; it is opened again", "receiver", r.def.name, "adapter", r.def.adapter, "error", cause.From(err).Error())
 		}
 		if time.Since(began) > time.Minute {
@@ -249,7 +237,7 @@ func (s *Set) run(ctx context.Context, r *running) {
 		case <-time.After(pause):
 			pause = min(2*pause, 5*time.Second)
 		case <-changed:
-		case <-ctx.Done():
+		case <-open.Done():
 		}
 	}
 }

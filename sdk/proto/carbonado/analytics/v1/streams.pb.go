@@ -671,6 +671,7 @@ type ReceiveRequest struct {
 	//
 	//	*ReceiveRequest_Open
 	//	*ReceiveRequest_Outcome
+	//	*ReceiveRequest_Close
 	Request       isReceiveRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -731,6 +732,15 @@ func (x *ReceiveRequest) GetOutcome() *MessageOutcome {
 	return nil
 }
 
+func (x *ReceiveRequest) GetClose() *CloseReceiver {
+	if x != nil {
+		if x, ok := x.Request.(*ReceiveRequest_Close); ok {
+			return x.Close
+		}
+	}
+	return nil
+}
+
 type isReceiveRequest_Request interface {
 	isReceiveRequest_Request()
 }
@@ -743,9 +753,53 @@ type ReceiveRequest_Outcome struct {
 	Outcome *MessageOutcome `protobuf:"bytes,2,opt,name=outcome,proto3,oneof"`
 }
 
+type ReceiveRequest_Close struct {
+	// The event receiver ends this call: the adapter sends no message after it, and ends the call once those that it sent have their
+	// outcomes. One that does not is cut off after some seconds.
+	Close *CloseReceiver `protobuf:"bytes,3,opt,name=close,proto3,oneof"`
+}
+
 func (*ReceiveRequest_Open) isReceiveRequest_Request() {}
 
 func (*ReceiveRequest_Outcome) isReceiveRequest_Request() {}
+
+func (*ReceiveRequest_Close) isReceiveRequest_Request() {}
+
+type CloseReceiver struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseReceiver) Reset() {
+	*x = CloseReceiver{}
+	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseReceiver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseReceiver) ProtoMessage() {}
+
+func (x *CloseReceiver) ProtoReflect() protoreflect.Message {
+	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseReceiver.ProtoReflect.Descriptor instead.
+func (*CloseReceiver) Descriptor() ([]byte, []int) {
+	return file_carbonado_analytics_v1_streams_proto_rawDescGZIP(), []int{13}
+}
 
 type OpenReceiver struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -760,7 +814,7 @@ type OpenReceiver struct {
 
 func (x *OpenReceiver) Reset() {
 	*x = OpenReceiver{}
-	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[13]
+	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +826,7 @@ func (x *OpenReceiver) String() string {
 func (*OpenReceiver) ProtoMessage() {}
 
 func (x *OpenReceiver) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[13]
+	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +839,7 @@ func (x *OpenReceiver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenReceiver.ProtoReflect.Descriptor instead.
 func (*OpenReceiver) Descriptor() ([]byte, []int) {
-	return file_carbonado_analytics_v1_streams_proto_rawDescGZIP(), []int{13}
+	return file_carbonado_analytics_v1_streams_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OpenReceiver) GetName() string {
@@ -823,7 +877,7 @@ type MessageOutcome struct {
 
 func (x *MessageOutcome) Reset() {
 	*x = MessageOutcome{}
-	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[14]
+	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +889,7 @@ func (x *MessageOutcome) String() string {
 func (*MessageOutcome) ProtoMessage() {}
 
 func (x *MessageOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[14]
+	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +902,7 @@ func (x *MessageOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageOutcome.ProtoReflect.Descriptor instead.
 func (*MessageOutcome) Descriptor() ([]byte, []int) {
-	return file_carbonado_analytics_v1_streams_proto_rawDescGZIP(), []int{14}
+	return file_carbonado_analytics_v1_streams_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *MessageOutcome) GetId() uint64 {
@@ -892,7 +946,7 @@ type ReceiveResponse struct {
 
 func (x *ReceiveResponse) Reset() {
 	*x = ReceiveResponse{}
-	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[15]
+	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +958,7 @@ func (x *ReceiveResponse) String() string {
 func (*ReceiveResponse) ProtoMessage() {}
 
 func (x *ReceiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[15]
+	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +971,7 @@ func (x *ReceiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveResponse.ProtoReflect.Descriptor instead.
 func (*ReceiveResponse) Descriptor() ([]byte, []int) {
-	return file_carbonado_analytics_v1_streams_proto_rawDescGZIP(), []int{15}
+	return file_carbonado_analytics_v1_streams_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReceiveResponse) GetResponse() isReceiveResponse_Response {
@@ -970,7 +1024,7 @@ type ReceiverReady struct {
 
 func (x *ReceiverReady) Reset() {
 	*x = ReceiverReady{}
-	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[16]
+	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -982,7 +1036,7 @@ func (x *ReceiverReady) String() string {
 func (*ReceiverReady) ProtoMessage() {}
 
 func (x *ReceiverReady) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[16]
+	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -995,7 +1049,7 @@ func (x *ReceiverReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiverReady.ProtoReflect.Descriptor instead.
 func (*ReceiverReady) Descriptor() ([]byte, []int) {
-	return file_carbonado_analytics_v1_streams_proto_rawDescGZIP(), []int{16}
+	return file_carbonado_analytics_v1_streams_proto_rawDescGZIP(), []int{17}
 }
 
 type AdapterMessage struct {
@@ -1012,7 +1066,7 @@ type AdapterMessage struct {
 
 func (x *AdapterMessage) Reset() {
 	*x = AdapterMessage{}
-	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[17]
+	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1078,7 @@ func (x *AdapterMessage) String() string {
 func (*AdapterMessage) ProtoMessage() {}
 
 func (x *AdapterMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[17]
+	mi := &file_carbonado_analytics_v1_streams_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1091,7 @@ func (x *AdapterMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdapterMessage.ProtoReflect.Descriptor instead.
 func (*AdapterMessage) Descriptor() ([]byte, []int) {
-	return file_carbonado_analytics_v1_streams_proto_rawDescGZIP(), []int{17}
+	return file_carbonado_analytics_v1_streams_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AdapterMessage) GetId() uint64 {
@@ -1123,11 +1177,13 @@ const file_carbonado_analytics_v1_streams_proto_rawDesc = "" +
 	"definition\x18\x01 \x01(\v2(.carbonado.analytics.v1.StreamDefinitionR\n" +
 	"definition\x12\x18\n" +
 	"\aremoved\x18\x02 \x01(\bR\aremoved\x12\x16\n" +
-	"\x06synced\x18\x03 \x01(\bR\x06synced\"\x9b\x01\n" +
+	"\x06synced\x18\x03 \x01(\bR\x06synced\"\xda\x01\n" +
 	"\x0eReceiveRequest\x12:\n" +
 	"\x04open\x18\x01 \x01(\v2$.carbonado.analytics.v1.OpenReceiverH\x00R\x04open\x12B\n" +
-	"\aoutcome\x18\x02 \x01(\v2&.carbonado.analytics.v1.MessageOutcomeH\x00R\aoutcomeB\t\n" +
-	"\arequest\"\xcf\x01\n" +
+	"\aoutcome\x18\x02 \x01(\v2&.carbonado.analytics.v1.MessageOutcomeH\x00R\aoutcome\x12=\n" +
+	"\x05close\x18\x03 \x01(\v2%.carbonado.analytics.v1.CloseReceiverH\x00R\x05closeB\t\n" +
+	"\arequest\"\x0f\n" +
+	"\rCloseReceiver\"\xcf\x01\n" +
 	"\fOpenReceiver\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12T\n" +
 	"\n" +
@@ -1182,7 +1238,7 @@ func file_carbonado_analytics_v1_streams_proto_rawDescGZIP() []byte {
 	return file_carbonado_analytics_v1_streams_proto_rawDescData
 }
 
-var file_carbonado_analytics_v1_streams_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_carbonado_analytics_v1_streams_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_carbonado_analytics_v1_streams_proto_goTypes = []any{
 	(*StreamDefinition)(nil),     // 0: carbonado.analytics.v1.StreamDefinition
 	(*Attribute)(nil),            // 1: carbonado.analytics.v1.Attribute
@@ -1197,15 +1253,16 @@ var file_carbonado_analytics_v1_streams_proto_goTypes = []any{
 	(*WatchStreamsRequest)(nil),  // 10: carbonado.analytics.v1.WatchStreamsRequest
 	(*WatchStreamsResponse)(nil), // 11: carbonado.analytics.v1.WatchStreamsResponse
 	(*ReceiveRequest)(nil),       // 12: carbonado.analytics.v1.ReceiveRequest
-	(*OpenReceiver)(nil),         // 13: carbonado.analytics.v1.OpenReceiver
-	(*MessageOutcome)(nil),       // 14: carbonado.analytics.v1.MessageOutcome
-	(*ReceiveResponse)(nil),      // 15: carbonado.analytics.v1.ReceiveResponse
-	(*ReceiverReady)(nil),        // 16: carbonado.analytics.v1.ReceiverReady
-	(*AdapterMessage)(nil),       // 17: carbonado.analytics.v1.AdapterMessage
-	nil,                          // 18: carbonado.analytics.v1.OpenReceiver.PropertiesEntry
-	nil,                          // 19: carbonado.analytics.v1.AdapterMessage.PropertiesEntry
-	(*v1.Cause)(nil),             // 20: carbonado.common.v1.Cause
-	(*v11.Frame)(nil),            // 21: carbonado.link.v1.Frame
+	(*CloseReceiver)(nil),        // 13: carbonado.analytics.v1.CloseReceiver
+	(*OpenReceiver)(nil),         // 14: carbonado.analytics.v1.OpenReceiver
+	(*MessageOutcome)(nil),       // 15: carbonado.analytics.v1.MessageOutcome
+	(*ReceiveResponse)(nil),      // 16: carbonado.analytics.v1.ReceiveResponse
+	(*ReceiverReady)(nil),        // 17: carbonado.analytics.v1.ReceiverReady
+	(*AdapterMessage)(nil),       // 18: carbonado.analytics.v1.AdapterMessage
+	nil,                          // 19: carbonado.analytics.v1.OpenReceiver.PropertiesEntry
+	nil,                          // 20: carbonado.analytics.v1.AdapterMessage.PropertiesEntry
+	(*v1.Cause)(nil),             // 21: carbonado.common.v1.Cause
+	(*v11.Frame)(nil),            // 22: carbonado.link.v1.Frame
 }
 var file_carbonado_analytics_v1_streams_proto_depIdxs = []int32{
 	1,  // 0: carbonado.analytics.v1.StreamDefinition.meta:type_name -> carbonado.analytics.v1.Attribute
@@ -1215,32 +1272,33 @@ var file_carbonado_analytics_v1_streams_proto_depIdxs = []int32{
 	0,  // 4: carbonado.analytics.v1.GetStreamResponse.definition:type_name -> carbonado.analytics.v1.StreamDefinition
 	0,  // 5: carbonado.analytics.v1.ListStreamsResponse.definitions:type_name -> carbonado.analytics.v1.StreamDefinition
 	0,  // 6: carbonado.analytics.v1.WatchStreamsResponse.definition:type_name -> carbonado.analytics.v1.StreamDefinition
-	13, // 7: carbonado.analytics.v1.ReceiveRequest.open:type_name -> carbonado.analytics.v1.OpenReceiver
-	14, // 8: carbonado.analytics.v1.ReceiveRequest.outcome:type_name -> carbonado.analytics.v1.MessageOutcome
-	18, // 9: carbonado.analytics.v1.OpenReceiver.properties:type_name -> carbonado.analytics.v1.OpenReceiver.PropertiesEntry
-	20, // 10: carbonado.analytics.v1.MessageOutcome.cause:type_name -> carbonado.common.v1.Cause
-	16, // 11: carbonado.analytics.v1.ReceiveResponse.ready:type_name -> carbonado.analytics.v1.ReceiverReady
-	17, // 12: carbonado.analytics.v1.ReceiveResponse.message:type_name -> carbonado.analytics.v1.AdapterMessage
-	19, // 13: carbonado.analytics.v1.AdapterMessage.properties:type_name -> carbonado.analytics.v1.AdapterMessage.PropertiesEntry
-	21, // 14: carbonado.analytics.v1.StreamConsumer.Consume:input_type -> carbonado.link.v1.Frame
-	2,  // 15: carbonado.analytics.v1.StreamAdmin.Define:input_type -> carbonado.analytics.v1.DefineStreamRequest
-	4,  // 16: carbonado.analytics.v1.StreamAdmin.Get:input_type -> carbonado.analytics.v1.GetStreamRequest
-	6,  // 17: carbonado.analytics.v1.StreamAdmin.List:input_type -> carbonado.analytics.v1.ListStreamsRequest
-	8,  // 18: carbonado.analytics.v1.StreamAdmin.Delete:input_type -> carbonado.analytics.v1.DeleteStreamRequest
-	10, // 19: carbonado.analytics.v1.StreamAdmin.Watch:input_type -> carbonado.analytics.v1.WatchStreamsRequest
-	12, // 20: carbonado.analytics.v1.InputAdapter.Receive:input_type -> carbonado.analytics.v1.ReceiveRequest
-	21, // 21: carbonado.analytics.v1.StreamConsumer.Consume:output_type -> carbonado.link.v1.Frame
-	3,  // 22: carbonado.analytics.v1.StreamAdmin.Define:output_type -> carbonado.analytics.v1.DefineStreamResponse
-	5,  // 23: carbonado.analytics.v1.StreamAdmin.Get:output_type -> carbonado.analytics.v1.GetStreamResponse
-	7,  // 24: carbonado.analytics.v1.StreamAdmin.List:output_type -> carbonado.analytics.v1.ListStreamsResponse
-	9,  // 25: carbonado.analytics.v1.StreamAdmin.Delete:output_type -> carbonado.analytics.v1.DeleteStreamResponse
-	11, // 26: carbonado.analytics.v1.StreamAdmin.Watch:output_type -> carbonado.analytics.v1.WatchStreamsResponse
-	15, // 27: carbonado.analytics.v1.InputAdapter.Receive:output_type -> carbonado.analytics.v1.ReceiveResponse
-	21, // [21:28] is the sub-list for method output_type
-	14, // [14:21] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	14, // 7: carbonado.analytics.v1.ReceiveRequest.open:type_name -> carbonado.analytics.v1.OpenReceiver
+	15, // 8: carbonado.analytics.v1.ReceiveRequest.outcome:type_name -> carbonado.analytics.v1.MessageOutcome
+	13, // 9: carbonado.analytics.v1.ReceiveRequest.close:type_name -> carbonado.analytics.v1.CloseReceiver
+	19, // 10: carbonado.analytics.v1.OpenReceiver.properties:type_name -> carbonado.analytics.v1.OpenReceiver.PropertiesEntry
+	21, // 11: carbonado.analytics.v1.MessageOutcome.cause:type_name -> carbonado.common.v1.Cause
+	17, // 12: carbonado.analytics.v1.ReceiveResponse.ready:type_name -> carbonado.analytics.v1.ReceiverReady
+	18, // 13: carbonado.analytics.v1.ReceiveResponse.message:type_name -> carbonado.analytics.v1.AdapterMessage
+	20, // 14: carbonado.analytics.v1.AdapterMessage.properties:type_name -> carbonado.analytics.v1.AdapterMessage.PropertiesEntry
+	22, // 15: carbonado.analytics.v1.StreamConsumer.Consume:input_type -> carbonado.link.v1.Frame
+	2,  // 16: carbonado.analytics.v1.StreamAdmin.Define:input_type -> carbonado.analytics.v1.DefineStreamRequest
+	4,  // 17: carbonado.analytics.v1.StreamAdmin.Get:input_type -> carbonado.analytics.v1.GetStreamRequest
+	6,  // 18: carbonado.analytics.v1.StreamAdmin.List:input_type -> carbonado.analytics.v1.ListStreamsRequest
+	8,  // 19: carbonado.analytics.v1.StreamAdmin.Delete:input_type -> carbonado.analytics.v1.DeleteStreamRequest
+	10, // 20: carbonado.analytics.v1.StreamAdmin.Watch:input_type -> carbonado.analytics.v1.WatchStreamsRequest
+	12, // 21: carbonado.analytics.v1.InputAdapter.Receive:input_type -> carbonado.analytics.v1.ReceiveRequest
+	22, // 22: carbonado.analytics.v1.StreamConsumer.Consume:output_type -> carbonado.link.v1.Frame
+	3,  // 23: carbonado.analytics.v1.StreamAdmin.Define:output_type -> carbonado.analytics.v1.DefineStreamResponse
+	5,  // 24: carbonado.analytics.v1.StreamAdmin.Get:output_type -> carbonado.analytics.v1.GetStreamResponse
+	7,  // 25: carbonado.analytics.v1.StreamAdmin.List:output_type -> carbonado.analytics.v1.ListStreamsResponse
+	9,  // 26: carbonado.analytics.v1.StreamAdmin.Delete:output_type -> carbonado.analytics.v1.DeleteStreamResponse
+	11, // 27: carbonado.analytics.v1.StreamAdmin.Watch:output_type -> carbonado.analytics.v1.WatchStreamsResponse
+	16, // 28: carbonado.analytics.v1.InputAdapter.Receive:output_type -> carbonado.analytics.v1.ReceiveResponse
+	22, // [22:29] is the sub-list for method output_type
+	15, // [15:22] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_carbonado_analytics_v1_streams_proto_init() }
@@ -1251,8 +1309,9 @@ func file_carbonado_analytics_v1_streams_proto_init() {
 	file_carbonado_analytics_v1_streams_proto_msgTypes[12].OneofWrappers = []any{
 		(*ReceiveRequest_Open)(nil),
 		(*ReceiveRequest_Outcome)(nil),
+		(*ReceiveRequest_Close)(nil),
 	}
-	file_carbonado_analytics_v1_streams_proto_msgTypes[15].OneofWrappers = []any{
+	file_carbonado_analytics_v1_streams_proto_msgTypes[16].OneofWrappers = []any{
 		(*ReceiveResponse_Ready)(nil),
 		(*ReceiveResponse_Message)(nil),
 	}
@@ -1262,7 +1321,7 @@ func file_carbonado_analytics_v1_streams_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carbonado_analytics_v1_streams_proto_rawDesc), len(file_carbonado_analytics_v1_streams_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

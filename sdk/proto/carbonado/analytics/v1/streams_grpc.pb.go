@@ -408,7 +408,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // InputAdapter is a transport (whiteboard; registration property `adapter.type`, for example "http"). The event receiver
-// opens one call per deployed receiver: first it sends `open`, then an outcome for each message.
+// opens one call per deployed receiver: first it sends `open`, then an outcome for each message, and at last `close`.
 type InputAdapterClient interface {
 	Receive(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReceiveRequest, ReceiveResponse], error)
 }
@@ -439,7 +439,7 @@ type InputAdapter_ReceiveClient = grpc.BidiStreamingClient[ReceiveRequest, Recei
 // for forward compatibility.
 //
 // InputAdapter is a transport (whiteboard; registration property `adapter.type`, for example "http"). The event receiver
-// opens one call per deployed receiver: first it sends `open`, then an outcome for each message.
+// opens one call per deployed receiver: first it sends `open`, then an outcome for each message, and at last `close`.
 type InputAdapterServer interface {
 	Receive(grpc.BidiStreamingServer[ReceiveRequest, ReceiveResponse]) error
 	mustEmbedUnimplementedInputAdapterServer()
