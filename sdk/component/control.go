@@ -50,6 +50,8 @@ type Control struct {
 	// mu serialises life-cycle calls and guards the fields below.
 	mu    sync.Mutex
 	phase phase
+	// reached is the phase up to which the component had come when it began to end: calls of later ones are refused then.
+	reached phase
 	// offer is what Release began for a successor; nil if nothing.
 	offer *handoverServer
 }
@@ -96,8 +98,11 @@ func (s *Control) Register(r grpc.ServiceRegistrar) {
 func (s *Control) step(name string, from, to phase, f func() error) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.phase == phaseStopped {
-		return ErrPhase.New("%s after Stop", name) // it may never have been configured
+	switch {
+	case s.phase == phaseStopped:
+		return ErrPhase.New("%s after Stop", name)
+	case s.phase >= phaseDrained && s.reached < to: // what a start that was called off still asks for
+		return ErrPhase.New("%s after Drain", name)
 	}
 	if s.phase >= to {
 		return nil
@@ -114,7 +119,7 @@ func (s *Control) step(name string, from, to phase, f func() error) (err error) 
 	if err := f(); err != nil {
 		return cause.From(err)
 	}
-	s.phase = to
+	s.phase, s.reached = to, to
 	return nil
 }
 
@@ -200,10 +205,10 @@ func (s *Control) Acquire(ctx context.Context, req *controlv1.AcquireRequest) (*
 func (s *Control) again() []handed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.phase != phaseDrained && s.phase != phaseReleased {
+	if s.phase != phaseDrained && s.phase != phaseReleased || s.reached < phasePrepared {
 		return nil
 	}
-	s.phase = phasePrepared
+	s.phase, s.reached = phasePrepared, phasePrepared
 	s.c.replaced.Store(false)
 	s.svc.Resume()
 	if s.offer == nil {
