@@ -49,6 +49,7 @@ var rooms = []string{
 	"config",
 	"component",
 	"tlskeys",
+	"few",
 	"digest",
 	"durable",
 	"archive",

@@ -119,31 +119,57 @@ func AsOf(moves []Transition, t time.Time) State {
 	return s
 }
 
-// Check replays the moves of one unit and reports the first that does not follow from the one before. Generations beside the serving
-// one are followed too: a successor begins at Resolved, and is the serving one from its move to Active on.
+// Check replays the moves of one unit and reports the first that does not follow from the one before.
 func Check(moves []Transition) error {
-	s, serving := Installed, uint64(0)
-	beside := map[uint64]State{}
-	for i, m := range moves {
-		was, known := beside[m.Generation]
-		switch {
-		case m.Beside:
-			if !known {
-				was = Resolved
-			}
-			if m.From != was || !was.May(m.To) {
-				return fmt.Errorf("move %d of generation %d, beside, goes from %s to %s, but it was %s", i, m.Generation, m.From, m.To, was)
-			}
-			beside[m.Generation] = m.To
-			continue
-		case known && m.To == Active && was == m.From:
-			delete(beside, m.Generation)
-			beside[serving], s = s, was
+	var c Checker
+	for _, m := range moves {
+		if err := c.Follow(m); err != nil {
+			return err
 		}
-		if m.From != s || !s.May(m.To) {
-			return fmt.Errorf("move %d goes from %s to %s, but the unit was %s", i, m.From, m.To, s)
-		}
-		s, serving = m.To, m.Generation
 	}
 	return nil
+}
+
+// Checker follows the moves of one unit. Generations beside the serving one are followed too: a successor begins at Resolved, and is the
+// serving one from its move to Active on. The zero value has seen no move.
+type Checker struct {
+	state   State
+	serving uint64
+	beside  map[uint64]State
+	count   int
+}
+
+// Follow reports a move that does not follow from those before.
+func (c *Checker) Follow(m Transition) error {
+	if c.count++; c.count == 1 {
+		c.state = Installed
+	}
+	was, known := c.beside[m.Generation]
+	switch {
+	case m.Beside:
+		if !known {
+			was = Resolved
+		}
+		if m.From != was || !was.May(m.To) {
+			return fmt.Errorf("move %d of generation %d, beside, goes from %s to %s, but it was %s", c.count-1, m.Generation, m.From, m.To, was)
+		}
+		c.put(m.Generation, m.To)
+		return nil
+	case known && m.To == Active && was == m.From:
+		delete(c.beside, m.Generation)
+		c.put(c.serving, c.state)
+		c.state = was
+	}
+	if m.From != c.state || !c.state.May(m.To) {
+		return fmt.Errorf("move %d goes from %s to %s, but the unit was %s", c.count-1, m.From, m.To, c.state)
+	}
+	c.state, c.serving = m.To, m.Generation
+	return nil
+}
+
+func (c *Checker) put(generation uint64, s State) {
+	if c.beside == nil {
+		c.beside = map[uint64]State{}
+	}
+	c.beside[generation] = s
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"carbonado.dev/carbonado/runtime/few"
 	"carbonado.dev/sdk/cause"
 	"github.com/Masterminds/semver/v3"
 	"google.golang.org/grpc/codes"
@@ -104,20 +105,20 @@ type Registry struct {
 	last     uint64
 	services map[uint64]*Service
 	// index is services by their keys.
-	index map[Key]map[uint64]*Service
+	index map[Key]few.Map[uint64, *Service]
 	// newest is, per provider, the highest generation seen: older ones may no longer speak.
 	newest map[string]uint64
 	// restored are those by Restore that were not published since.
 	restored map[uint64]bool
 	// trackings by the keys of their queries.
-	trackings map[Key]map[*Tracking]struct{}
+	trackings map[Key]few.Map[*Tracking, struct{}]
 }
 
 // New makes an empty registry.
 func New() *Registry {
 	return &Registry{
-		services: map[uint64]*Service{}, index: map[Key]map[uint64]*Service{},
-		newest: map[string]uint64{}, restored: map[uint64]bool{}, trackings: map[Key]map[*Tracking]struct{}{},
+		services: map[uint64]*Service{}, index: map[Key]few.Map[uint64, *Service]{},
+		newest: map[string]uint64{}, restored: map[uint64]bool{}, trackings: map[Key]few.Map[*Tracking, struct{}]{},
 	}
 }
 
@@ -150,7 +151,7 @@ func (r *Registry) Publish(p Publication) (Service, error) {
 		return *s, nil
 	}
 	old := *s
-	r.leave(old)
+	r.leave(&old)
 	delete(r.restored, s.ID)
 	s.Publication, s.Suspended = p, false
 	s.Revision++
@@ -163,7 +164,8 @@ func (r *Registry) Publish(p Publication) (Service, error) {
 func (r *Registry) heir(p Publication) *Service {
 	var best *Service
 	score := 0
-	for _, s := range r.index[Key{provider: p.Provider}] {
+	in := r.index[Key{provider: p.Provider}]
+	for _, s := range in.All() {
 		if s.Service != p.Service {
 			continue
 		}
@@ -196,7 +198,7 @@ func (r *Registry) Modify(id uint64, properties map[string]string, ranking int) 
 		return Service{}, ErrNotFound.New("service %d is not registered", id)
 	}
 	old := *s
-	r.leave(old)
+	r.leave(&old)
 	s.Properties, s.Ranking = properties, ranking
 	s.Revision++
 	r.enter(s)
@@ -250,6 +252,9 @@ func (r *Registry) WithdrawProvider(provider string) []Service {
 }
 
 func (r *Registry) removeWhere(provider string, gone func(*Service) bool) []Service {
+	if !r.any(provider, gone) { // the usual case, which keeps nobody from reading
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []Service
@@ -262,18 +267,32 @@ func (r *Registry) removeWhere(provider string, gone func(*Service) bool) []Serv
 	return out
 }
 
+// any tells whether something holds for a registration of a provider.
+func (r *Registry) any(provider string, holds func(*Service) bool) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	in := r.index[Key{provider: provider}]
+	for _, s := range in.All() {
+		if holds(s) {
+			return true
+		}
+	}
+	return false
+}
+
 // remove takes s out and tells. Called under mu.
 func (r *Registry) remove(s *Service) {
 	delete(r.services, s.ID)
-	r.leave(*s)
+	r.leave(s)
 	delete(r.restored, s.ID)
 	r.tell(s, nil)
 }
 
 // of lists the registrations of a provider by id. Called under mu.
 func (r *Registry) of(provider string) []*Service {
-	out := make([]*Service, 0, len(r.index[Key{provider: provider}]))
-	for _, s := range r.index[Key{provider: provider}] {
+	in := r.index[Key{provider: provider}]
+	out := make([]*Service, 0, in.Len())
+	for _, s := range in.All() {
 		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b *Service) int { return cmp.Compare(a.ID, b.ID) })
@@ -295,6 +314,19 @@ func (r *Registry) Find(q Query) []Service {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.find(q)
+}
+
+// Count tells how many of the services that q means one counts.
+func (r *Registry) Count(q Query, counts func(Service) bool) int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n := 0
+	r.each(q, func(s *Service) {
+		if counts(*s) {
+			n++
+		}
+	})
+	return n
 }
 
 // Better orders services: negative if a is taken before b.

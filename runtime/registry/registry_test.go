@@ -241,6 +241,53 @@ func TestTrackTellsOfEveryChange(t *testing.T) {
 	}
 }
 
+// TestHold: nothing is told before Sync, which tells it by itself, or Go; what comes later is told as ever.
+func TestHold(t *testing.T) {
+	for name, end := range map[string]func(*registry.Tracking){"Sync": func(tr *registry.Tracking) { sync1(t, tr) }, "Go": (*registry.Tracking).Go} {
+		r := registry.New()
+		publish(t, r, pub("A", 1, 1, 0))
+		var l log
+		tr := r.Hold(registry.Query{}, l.add)
+		publish(t, r, pub("B", 1, 1, 0))
+		if got := l.take(); len(got) > 0 || len(tr.Services()) > 0 {
+			t.Errorf("before %s: %q", name, got)
+		}
+		end(tr)
+		sync1(t, tr)
+		if got := l.take(); !slices.Equal(got, []string{"added A/1", "added B/2"}) {
+			t.Errorf("after %s: %q", name, got)
+		}
+		r.WithdrawProvider("A")
+		sync1(t, tr)
+		if got := l.take(); !slices.Equal(got, []string{"removed A/1"}) {
+			t.Errorf("later, %s: %q", name, got)
+		}
+		tr.Close()
+	}
+	r := registry.New()
+	publish(t, r, pub("A", 1, 1, 0))
+	tr := r.Hold(registry.Query{}, func(e registry.Event) { t.Errorf("told %v, and was closed before", e) })
+	tr.Close()
+	tr.Go()
+	sync1(t, tr)
+}
+
+// TestCount: what Find gives, counted; each service once, whatever it is asked by.
+func TestCount(t *testing.T) {
+	r := registry.New()
+	publish(t, r, pub("A", 1, 1, 0, "n", "1", "N", "1"))
+	publish(t, r, pub("B", 1, 1, 0, "n", "2"))
+	for _, q := range []registry.Query{{}, {Provider: "A"}, {Filter: map[string]string{"n": "1"}}, {AnyOf: []registry.Query{{Provider: "A"}, {Filter: map[string]string{"N": "1"}}, {}}}} {
+		want := len(r.Find(q))
+		if got := r.Count(q, func(registry.Service) bool { return true }); got != want || want == 0 {
+			t.Errorf("%+v: %d, but %d", q, got, want)
+		}
+		if got := r.Count(q, func(s registry.Service) bool { return s.Provider == "B" }); got > 1 {
+			t.Errorf("%+v: %d of B", q, got)
+		}
+	}
+}
+
 // TestTrackerMayCallTheRegistry: trackers publish and withdraw from within their call, and nothing locks up.
 func TestTrackerMayCallTheRegistry(t *testing.T) {
 	r := registry.New()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"sync"
+
+	"carbonado.dev/carbonado/runtime/few"
 )
 
 // EventKind says what happened to a tracked service.
@@ -48,68 +50,104 @@ type Tracking struct {
 	mu   sync.Mutex // guards what follows; taken after Registry.mu where both are
 	idle sync.Cond  // told when the goroutine has ended
 	// told is what the tracker knows: the services it was given and not told to forget.
-	told map[uint64]Service
-	// waiting is the latest form of services with news, or absent = true; order is the order of their first news.
-	waiting map[uint64]news
+	told few.Map[uint64, *Service]
+	// waiting is the latest form of services with news; order is the order of their first news.
+	waiting few.Map[uint64, news]
 	order   []uint64
-	running bool // the goroutine lives
+	running bool // somebody tells, as a rule a goroutine of its own
+	held    bool // nobody tells yet
 	closed  bool
 }
 
+// news is the latest form of a service, which nobody changes any more.
 type news struct {
-	service Service
+	service *Service
 	gone    bool
+}
+
+// change is one change of a service, as it was and as it is; nil is not there. Its copy of either is made for the first who wants one.
+type change struct{ old, now, copy *Service }
+
+// news is the service as it stays readable.
+func (c *change) news() *Service {
+	if c.copy == nil {
+		last := c.now
+		if last == nil {
+			last = c.old
+		}
+		s := last.copy()
+		c.copy = &s
+	}
+	return c.copy
 }
 
 // Track starts to follow the services that q means. Close it.
 func (r *Registry) Track(q Query, tracker func(Event)) *Tracking {
-	t := &Tracking{registry: r, query: q, tracker: tracker, told: map[uint64]Service{}, waiting: map[uint64]news{}}
+	t := r.Hold(q, tracker)
+	t.Go()
+	return t
+}
+
+// Hold is Track, but the tracker is not called before Go or Sync. Close it.
+func (r *Registry) Hold(q Query, tracker func(Event)) *Tracking {
+	t := &Tracking{registry: r, query: q, tracker: tracker, held: true}
 	t.idle.L = &t.mu
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.find(q) {
-		t.put(s, false)
+	found := r.find(q)
+	for i := range found {
+		t.put(&found[i], false)
 	}
-	for _, key := range t.query.Keys() {
-		if r.trackings[key] == nil {
-			r.trackings[key] = map[*Tracking]struct{}{}
-		}
-		r.trackings[key][t] = struct{}{}
+	for key := range t.query.Keys() {
+		in := r.trackings[key]
+		in.Set(t, struct{}{})
+		r.trackings[key] = in
 	}
 	return t
 }
 
 // tell puts a change before t if it concerns it.
-func (t *Tracking) tell(old, now *Service) {
-	was := old != nil && t.query.Matches(*old)
-	is := now != nil && t.query.Matches(*now)
-	switch {
-	case is:
-		t.put(now.copy(), false)
-	case was && now != nil:
-		t.put(now.copy(), true)
-	case was:
-		t.put(old.copy(), true)
+func (t *Tracking) tell(c *change) {
+	is := c.now != nil && t.query.Matches(*c.now)
+	if is || c.old != nil && t.query.Matches(*c.old) {
+		t.put(c.news(), !is)
 	}
 }
 
-func (t *Tracking) put(s Service, gone bool) {
+func (t *Tracking) put(s *Service, gone bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, ok := t.waiting[s.ID]; !ok {
+	if _, ok := t.waiting.Get(s.ID); !ok {
 		t.order = append(t.order, s.ID)
 	}
-	t.waiting[s.ID] = news{s, gone}
-	if !t.running && !t.closed {
-		t.running = true
-		go t.run()
+	t.waiting.Set(s.ID, news{s, gone})
+	if !t.held {
+		t.wake()
 	}
 }
 
-// run tells the tracker all news.
-func (t *Tracking) run() {
+// wake has a goroutine tell the news, where there is any. Called under mu.
+func (t *Tracking) wake() {
+	if len(t.order) > 0 && !t.running && !t.closed {
+		t.running = true
+		go func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.run()
+		}()
+	}
+}
+
+// Go ends Hold.
+func (t *Tracking) Go() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.held = false
+	t.wake()
+}
+
+// run tells the tracker all news. Called under mu, which it lets go of meanwhile.
+func (t *Tracking) run() {
 	for len(t.order) > 0 && !t.closed {
 		if ev, ok := t.take(); ok {
 			t.mu.Unlock()
@@ -125,37 +163,44 @@ func (t *Tracking) run() {
 func (t *Tracking) take() (Event, bool) {
 	id := t.order[0]
 	t.order = t.order[1:]
-	n := t.waiting[id]
-	delete(t.waiting, id)
-	_, known := t.told[id]
+	n, _ := t.waiting.Get(id)
+	t.waiting.Delete(id)
+	_, known := t.told.Get(id)
 	switch {
 	case n.gone && known:
-		delete(t.told, id)
-		return Event{Removed, n.service}, true
+		t.told.Delete(id)
+		return Event{Removed, *n.service}, true
 	case n.gone:
 		return Event{}, false
 	case known:
-		t.told[id] = n.service
-		return Event{Modified, n.service}, true
+		t.told.Set(id, n.service)
+		return Event{Modified, *n.service}, true
 	}
-	t.told[id] = n.service
-	return Event{Added, n.service}, true
+	t.told.Set(id, n.service)
+	return Event{Added, *n.service}, true
 }
 
 // Services lists what the tracker has been told of, the best first.
 func (t *Tracking) Services() []Service {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := make([]Service, 0, len(t.told))
-	for _, s := range t.told {
-		out = append(out, s)
+	out := make([]Service, 0, t.told.Len())
+	for _, s := range t.told.All() {
+		out = append(out, *s)
 	}
 	slices.SortFunc(out, Better)
 	return out
 }
 
-// Sync waits until the tracker has handled every change made before the call, or until ctx ends.
+// Sync waits until the tracker has handled every change made before the call, or until ctx ends. It ends Hold, and then calls the tracker
+// itself: who waits anyway need not wait for a goroutine.
 func (t *Tracking) Sync(ctx context.Context) error {
+	t.mu.Lock()
+	if t.held {
+		t.held, t.running = false, true
+		t.run()
+	}
+	t.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -177,9 +222,11 @@ func (t *Tracking) Sync(ctx context.Context) error {
 // no error.
 func (t *Tracking) Close() {
 	t.registry.mu.Lock()
-	for _, key := range t.query.Keys() {
-		delete(t.registry.trackings[key], t)
-		if len(t.registry.trackings[key]) == 0 {
+	for key := range t.query.Keys() {
+		in := t.registry.trackings[key]
+		if in.Delete(t); in.Len() > 0 {
+			t.registry.trackings[key] = in
+		} else {
 			delete(t.registry.trackings, key)
 		}
 	}

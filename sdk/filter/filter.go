@@ -25,8 +25,8 @@ const (
 
 // Filter is a filter that was read. It is read-only. A nil Filter matches everything.
 type Filter struct {
-	text string
-	root node
+	text, canonical string
+	root            node
 	// key and value are what Key gives; key is empty if there is nothing.
 	key, value string
 }
@@ -75,15 +75,17 @@ func Equal(props map[string]string) *Filter {
 	case 0:
 		return nil
 	case 1:
-		return made(canonical(all[0]), all[0])
+		return made("", all[0])
 	}
-	and := &group{op: '&', parts: all}
-	return made(canonical(and), and)
+	return made("", &group{op: '&', parts: all})
 }
 
-// made makes the filter of a node, which stands as text.
+// made makes the filter of a node, which stands as text; empty is as its canonical form.
 func made(text string, n node) *Filter {
-	f := &Filter{text: text, root: n}
+	f := &Filter{text: text, canonical: canonical(n), root: n}
+	if text == "" {
+		f.text = f.canonical
+	}
 	if t := keyOf(n); t != nil {
 		f.key, f.value = t.key, t.value
 	}
@@ -175,7 +177,7 @@ func (f *Filter) String() string {
 	if f == nil {
 		return ""
 	}
-	return canonical(f.root)
+	return f.canonical
 }
 
 // lower gives the properties with their names in lower case. Of names that differ in case only, the first in order counts.
