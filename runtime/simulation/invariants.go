@@ -24,11 +24,6 @@ func (w *World) Check() error {
 		byPid[p.pid] = p
 	}
 	wrong := append([]error(nil), w.trouble...)
-	for name, moves := range w.moves {
-		if err := component.Check(moves); err != nil {
-			wrong = append(wrong, fmt.Errorf("%s: %w", name, err))
-		}
-	}
 	w.mu.Unlock()
 	report := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
 

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"maps"
+	"sync"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
@@ -20,12 +21,16 @@ type kernel struct {
 	*World
 	ctx  context.Context
 	kill context.CancelFunc
+
+	hold    sync.Mutex // guards handles
+	handles []*handle  // all that it ever had
 }
 
 // newKernel begins a life of the kernel.
 func (w *World) newKernel() *kernel {
 	k := &kernel{World: w}
 	k.ctx, k.kill = context.WithCancel(context.Background())
+	context.AfterFunc(k.ctx, k.letGo)
 	w.kernel = k
 	w.Registry = registry.New()
 	w.Reconciler = reconcile.New(reconcile.Config{
@@ -53,7 +58,7 @@ func (w *World) ReplaceKernel() (held map[string]bool) {
 		}
 	}
 	w.mu.Lock()
-	w.moves = map[string][]component.Transition{}
+	w.moves = map[string]*component.Checker{}
 	processes, packages := maps.Clone(w.processes), maps.Clone(w.packages)
 	w.mu.Unlock()
 	var found []reconcile.Found
@@ -87,21 +92,37 @@ func (k *kernel) Launch(ctx context.Context, c *plan.Component, generation uint6
 type handle struct {
 	*Process
 	k    *kernel
+	once sync.Once
 	done chan struct{} // closed when the process or the kernel has ended
 	exit supervisor.Exit
 }
 
 func (k *kernel) handle(p *Process) *handle {
 	h := &handle{Process: p, k: k, done: make(chan struct{})}
-	go func() {
-		select {
-		case <-p.done:
-			h.exit = p.exit
-		case <-k.ctx.Done():
-		}
-		close(h.done)
-	}()
+	k.hold.Lock()
+	k.handles = append(k.handles, h)
+	k.hold.Unlock()
+	if k.ctx.Err() != nil { // it may have died before
+		h.finish(supervisor.Exit{})
+	}
+	p.whenEnded(h.finish)
 	return h
+}
+
+// letGo ends what the kernel holds: it is dead.
+func (k *kernel) letGo() {
+	k.hold.Lock()
+	defer k.hold.Unlock()
+	for _, h := range k.handles {
+		h.finish(supervisor.Exit{})
+	}
+}
+
+func (h *handle) finish(exit supervisor.Exit) {
+	h.once.Do(func() {
+		h.exit = exit
+		close(h.done)
+	})
 }
 
 // Done is closed when the process or the kernel has ended.
@@ -141,6 +162,18 @@ func (h *handle) Component() controlv1.ComponentClient { return client{h} }
 // Deployer is the process as this kernel calls it.
 func (h *handle) Deployer() controlv1.DeployerClient { return client{h} }
 
+// calling is the context of a call of a kernel: a call that hangs ends with the kernel too.
+type calling struct {
+	context.Context
+	kernelGone <-chan struct{}
+}
+
+// kernelGone is closed when the kernel that makes a call is dead.
+func kernelGone(ctx context.Context) <-chan struct{} {
+	c, _ := ctx.(calling)
+	return c.kernelGone
+}
+
 // client makes the calls of one kernel: they end with it, and a dead one's never arrive.
 type client struct{ h *handle }
 
@@ -149,9 +182,7 @@ func through[Q, R any](ctx context.Context, c client, q Q, call func(context.Con
 		var none R
 		return none, errGone
 	}
-	ctx, cancel := c.h.within(ctx)
-	defer cancel()
-	return call(ctx, q)
+	return call(calling{ctx, c.h.k.ctx.Done()}, q)
 }
 
 func (c client) Configure(ctx context.Context, q *controlv1.ConfigureRequest, _ ...grpc.CallOption) (*controlv1.ConfigureResponse, error) {
@@ -211,9 +242,7 @@ func (c client) Watch(ctx context.Context, q *controlv1.WatchRequest, _ ...grpc.
 	if c.h.k.ctx.Err() != nil {
 		return nil, errGone
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	context.AfterFunc(c.h.k.ctx, cancel)
-	return c.h.Watch(ctx, q)
+	return c.h.Watch(calling{ctx, c.h.k.ctx.Done()}, q)
 }
 
 // Stop ends the process after the answer.

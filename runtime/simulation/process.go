@@ -41,9 +41,12 @@ type Process struct {
 	slow       time.Duration
 	done       chan struct{}
 	exit       supervisor.Exit
+	gone       bool // guarded by the World's mu
 
 	mu        sync.Mutex
 	ended     bool
+	watched   bool                    // somebody has begun to
+	tells     []func(supervisor.Exit) // who hears of the end
 	events    []*controlv1.ComponentEvent
 	news      chan struct{} // renewed when events come
 	acquired  bool
@@ -83,14 +86,18 @@ func (p *Process) Kill(_ context.Context, kind component.ResultKind) {
 
 // stop climbs down the ladder: Drain, Release, Stop; what hangs is killed at its deadline. A kernel that dies meanwhile ends nothing.
 func (p *Process) stop(ctx context.Context, l supervisor.Ladder, kernel context.Context) {
-	for _, phase := range []func(context.Context) error{
-		func(ctx context.Context) error { _, err := p.Drain(ctx, &controlv1.DrainRequest{}); return err },
-		func(ctx context.Context) error { _, err := p.Release(ctx, &controlv1.ReleaseRequest{}); return err },
-	} {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		_ = phase(ctx) // the process ends whatever it says
-		cancel()
+	within := func() (context.Context, context.CancelFunc) {
+		if !p.fault.Hang {
+			return ctx, func() {} // nothing waits
+		}
+		return context.WithTimeout(ctx, 10*time.Second)
 	}
+	drain, cancel := within()
+	_, _ = p.Drain(drain, &controlv1.DrainRequest{}) // the process ends whatever it says
+	cancel()
+	release, cancel := within()
+	_, _ = p.Release(release, &controlv1.ReleaseRequest{})
+	cancel()
 	if kernel.Err() == nil {
 		p.end(component.Result{Kind: l.Kind})
 	}
@@ -106,6 +113,20 @@ func (p *Process) end(r component.Result) {
 	p.exit = supervisor.Exit{Result: r, At: time.Now(), Ran: time.Since(p.started)}
 	p.w.gone(p)
 	close(p.done)
+	for _, tell := range p.tells {
+		tell(p.exit)
+	}
+}
+
+// whenEnded calls tell when the process ends, at once if it has.
+func (p *Process) whenEnded(tell func(supervisor.Exit)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		tell(p.exit)
+		return
+	}
+	p.tells = append(p.tells, tell)
 }
 
 func (p *Process) live() bool {
@@ -123,6 +144,8 @@ func (p *Process) call(ctx context.Context, phase string) error {
 		case <-time.After(p.slow):
 		case <-ctx.Done():
 			return status.FromContextError(ctx.Err()).Err()
+		case <-kernelGone(ctx):
+			return errGone
 		case <-p.done:
 			return errGone
 		}
@@ -136,6 +159,8 @@ func (p *Process) call(ctx context.Context, phase string) error {
 			select {
 			case <-ctx.Done():
 				return status.FromContextError(ctx.Err()).Err()
+			case <-kernelGone(ctx):
+				return errGone
 			case <-p.done:
 				return errGone
 			}
@@ -253,6 +278,9 @@ func healthEvent(h controlv1.Health) *controlv1.ComponentEvent {
 
 // tell puts events before those who watch. Called under mu.
 func (p *Process) tell(ev ...*controlv1.ComponentEvent) {
+	if !p.watched {
+		return // a watch begins with what is
+	}
 	p.events = append(p.events, ev...)
 	close(p.news)
 	p.news = make(chan struct{})
@@ -282,6 +310,7 @@ func (p *Process) Watch(ctx context.Context, _ *controlv1.WatchRequest, _ ...grp
 	if p.ended {
 		return nil, errGone
 	}
+	p.watched = true
 	own := append(p.present(), &controlv1.ComponentEvent{Event: &controlv1.ComponentEvent_Synced{Synced: &controlv1.Synced{}}})
 	return &watch{ctx: ctx, p: p, own: own, next: len(p.events)}, nil
 }
@@ -310,6 +339,8 @@ func (s *watch) Recv() (*controlv1.ComponentEvent, error) {
 		select {
 		case <-news:
 		case <-s.p.done:
+		case <-kernelGone(s.ctx):
+			return nil, errGone
 		case <-s.ctx.Done():
 			return nil, status.FromContextError(s.ctx.Err()).Err()
 		}
@@ -323,8 +354,11 @@ func (p *Process) Bind(_ context.Context, r *controlv1.BindRequest, _ ...grpc.Ca
 	if p.ended {
 		return nil, errGone
 	}
+	if p.bound == nil {
+		p.bound, p.suspended = map[string]map[uint64]*controlv1.BindRequest{}, map[string]map[uint64]bool{}
+	}
 	if p.bound[r.Reference] == nil {
-		p.bound[r.Reference], p.suspended[r.Reference] = map[uint64]*controlv1.BindRequest{}, map[uint64]bool{}
+		p.bound[r.Reference] = map[uint64]*controlv1.BindRequest{}
 	}
 	p.bound[r.Reference][r.ServiceId] = r
 	delete(p.suspended[r.Reference], r.ServiceId)
@@ -339,6 +373,9 @@ func (p *Process) Suspend(_ context.Context, r *controlv1.SuspendRequest, _ ...g
 		return nil, errGone
 	}
 	if p.bound[r.Reference][r.ServiceId] != nil {
+		if p.suspended[r.Reference] == nil {
+			p.suspended[r.Reference] = map[uint64]bool{}
+		}
 		p.suspended[r.Reference][r.ServiceId] = true
 	}
 	return &controlv1.SuspendResponse{}, nil
@@ -362,6 +399,9 @@ func (p *Process) Admit(_ context.Context, r *controlv1.AdmitRequest, _ ...grpc.
 	defer p.mu.Unlock()
 	if p.ended {
 		return nil, errGone
+	}
+	if p.admitted == nil {
+		p.admitted = map[string]*controlv1.AdmitRequest{}
 	}
 	p.admitted[string(r.Token)] = r
 	return &controlv1.AdmitResponse{}, nil
@@ -415,6 +455,9 @@ func (p *Process) Deploy(_ context.Context, r *controlv1.DeployRequest, _ ...grp
 	}
 	v := verdict(r)
 	if v.State == controlv1.DeployResponse_STATE_DEPLOYED {
+		if p.artifacts == nil {
+			p.artifacts = map[string]string{}
+		}
 		p.artifacts[r.Artifact.Path] = string(r.Artifact.Content)
 	}
 	return v, nil

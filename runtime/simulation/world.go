@@ -36,10 +36,10 @@ type World struct {
 	slow      map[string]time.Duration
 	configs   map[string]string // by component; none is "0"
 	gens      map[string]uint64
-	processes map[*Process]bool   // the live ones
-	holders   map[string]*Process // who holds a component's exclusive resource
-	moves     map[string][]component.Transition
-	trouble   []error // what must never happen and did
+	processes map[*Process]bool             // the live ones
+	holders   map[string]*Process           // who holds a component's exclusive resource
+	moves     map[string]*component.Checker // of each unit's machine
+	trouble   []error                       // what must never happen and did
 	pids      int
 }
 
@@ -47,7 +47,7 @@ type World struct {
 func New() *World {
 	w := &World{
 		packages: map[string]*catalog.Package{}, disabled: map[string]bool{}, faults: map[string]Fault{}, slow: map[string]time.Duration{},
-		configs: map[string]string{}, gens: map[string]uint64{}, processes: map[*Process]bool{}, holders: map[string]*Process{}, moves: map[string][]component.Transition{},
+		configs: map[string]string{}, gens: map[string]uint64{}, processes: map[*Process]bool{}, holders: map[string]*Process{}, moves: map[string]*component.Checker{},
 	}
 	w.newKernel()
 	return w
@@ -169,8 +169,6 @@ func (w *World) launch(c *plan.Component, generation uint64) (*Process, error) {
 	p := &Process{
 		w: w, name: c.Name, desc: c.Package.Descriptor, digest: c.Package.Digest, pid: w.pids, generation: generation, started: time.Now(), fault: f, slow: w.slow[c.Name],
 		done: make(chan struct{}), news: make(chan struct{}), health: controlv1.Health_HEALTH_OK,
-		bound: map[string]map[uint64]*controlv1.BindRequest{}, suspended: map[string]map[uint64]bool{}, admitted: map[string]*controlv1.AdmitRequest{},
-		artifacts: map[string]string{},
 	}
 	w.processes[p] = true
 	return p, nil
@@ -191,6 +189,7 @@ func (w *World) gone(p *Process) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.processes, p)
+	p.gone = true
 	if w.holders[p.name] == p {
 		delete(w.holders, p.name)
 	}
@@ -200,6 +199,9 @@ func (w *World) gone(p *Process) {
 func (w *World) take(p *Process) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if p.gone { // it ended in its Acquire
+		return errGone
+	}
 	if have := w.holders[p.name]; have != nil && have != p {
 		err := fmt.Errorf("generation %d of %s acquires while generation %d holds", p.generation, p.name, have.generation)
 		w.trouble = append(w.trouble, err)
@@ -220,7 +222,14 @@ func (w *World) letGo(p *Process) {
 func (w *World) notify(ev reconcile.Event) {
 	if ev.Transition != nil {
 		w.mu.Lock()
-		w.moves[ev.Component] = append(w.moves[ev.Component], *ev.Transition)
+		moves := w.moves[ev.Component]
+		if moves == nil {
+			moves = &component.Checker{}
+			w.moves[ev.Component] = moves
+		}
+		if err := moves.Follow(*ev.Transition); err != nil {
+			w.trouble = append(w.trouble, fmt.Errorf("%s: %w", ev.Component, err))
+		}
 		if ev.Transition.To == component.Uninstalled {
 			delete(w.moves, ev.Component) // the unit's machine has ended; a new one begins anew
 		}
