@@ -92,7 +92,7 @@ func (u *unit) acquire(ctx context.Context, b *body, handover string) error {
 }
 
 // watch follows a process's registrations and health, and returns when the first picture is complete and published. check, if not
-// nil, may refuse the process by its health: then nothing was published.
+// nil, may refuse the process by its health: then nothing was published. What follows wakes the unit, and so does the process's end.
 func (u *unit) watch(ctx context.Context, b *body, check func(*controlv1.HealthChanged) error) error {
 	watchCtx, unwatch := context.WithCancel(context.Background())
 	stream, err := b.process.Component().Watch(watchCtx, &controlv1.WatchRequest{})
@@ -100,39 +100,41 @@ func (u *unit) watch(ctx context.Context, b *body, check func(*controlv1.HealthC
 		unwatch()
 		return err
 	}
-	b.unwatch, b.watchDone = unwatch, make(chan struct{})
-	synced := make(chan error, 1)
 	follower := &follower{u: u, process: b.process, address: b.address, d: b.planned.Package.Descriptor}
+	late, off := time.AfterFunc(callTimeout, unwatch), context.AfterFunc(ctx, unwatch)
+	err = follower.first(stream.Recv, check)
+	switch { // what ended it, where something did
+	case !off():
+		err = ctx.Err()
+	case !late.Stop():
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
+		late.Stop()
+		unwatch()
+		return err
+	}
+	b.unwatch, b.watchDone = unwatch, make(chan struct{})
 	go func() {
 		defer close(b.watchDone)
-		if err := follower.first(stream.Recv, check); err != nil {
-			synced <- err
-			return
-		}
-		synced <- nil
 		for {
 			ev, err := stream.Recv()
 			if err != nil {
 				if !errors.Is(err, io.EOF) && watchCtx.Err() == nil {
 					u.kick()
 				}
-				return
+				break
 			}
 			follower.event(ev)
 		}
-	}()
-	err = within(ctx, callTimeout, func(ctx context.Context) error {
 		select {
-		case err := <-synced:
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-follower.process.Done():
+			u.kick()
+		case <-watchCtx.Done():
 		}
-	})
-	if err == nil {
-		u.settle(b)
-	}
-	return err
+	}()
+	u.settle(b)
+	return nil
 }
 
 // follower turns one process's events into registrations.

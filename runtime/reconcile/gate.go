@@ -87,7 +87,7 @@ func (g *gate) look(have, said []registry.Service) (counts []GateCount, open boo
 func (ref *reference) shares() (have, said []registry.Service) {
 	ref.mu.Lock()
 	track := ref.track
-	for _, l := range ref.bound {
+	for _, l := range ref.bound.All() {
 		s := l.service
 		s.Suspended = l.suspended
 		have = append(have, s)
@@ -99,7 +99,7 @@ func (ref *reference) shares() (have, said []registry.Service) {
 
 // lookAtGates opens what can be opened and says when to look again. failed: a gate's deadline has ended the component.
 func (u *unit) lookAtGates(ctx context.Context) (failed bool, next time.Duration) {
-	next = idle
+	next = never
 	var views []GateView
 	var shut *component.Cause
 	expired := false

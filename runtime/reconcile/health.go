@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
@@ -27,6 +28,7 @@ const HealthGrace = time.Minute
 // while it holds, and for its grace after it was lost.
 type conditions struct {
 	registry *registry.Registry
+	watched  atomic.Int64 // how many components somebody asks about
 
 	// mu guards what follows.
 	mu     sync.Mutex
@@ -83,10 +85,14 @@ func (c *conditions) ask(p *plan.Plan) {
 			delete(c.all, about)
 		}
 	}
+	c.watched.Store(int64(len(c.all)))
 }
 
 // watches tells whether somebody asks for a component's health.
 func (c *conditions) watches(name string) bool {
+	if c.watched.Load() == 0 {
+		return false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.all[name]) > 0
@@ -182,7 +188,7 @@ func (u *unit) graceLeft() time.Duration {
 	health, since, reason, c := u.health, u.healthSince, u.hcause, u.planned
 	u.mu.Unlock()
 	if health != component.HealthTemporarilyUnavailable {
-		return idle
+		return never
 	}
 	grace := HealthGrace
 	if c != nil && c.Package.Descriptor.HealthGrace > 0 {
@@ -196,7 +202,7 @@ func (u *unit) graceLeft() time.Duration {
 		out = out.Because(*reason)
 	}
 	u.setHealth(component.HealthCritical, &out)
-	return idle
+	return never
 }
 
 // unhealthy explains a health that is asked for and not there.

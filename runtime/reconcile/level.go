@@ -117,9 +117,8 @@ func (r *Reconciler) lower(ctx context.Context, to int) error {
 			continue
 		}
 		r.setLevel(step - 1)
-		for _, name := range r.backwards() {
-			u := r.unit(name)
-			if u == nil || u.startLevel() != step {
+		for _, u := range r.backwards() {
+			if u.startLevel() != step {
 				continue
 			}
 			u.kick()
@@ -143,20 +142,22 @@ func (r *Reconciler) steps(low, high int) []int {
 	return out
 }
 
-// backwards are all units in the reverse of the start order.
-func (r *Reconciler) backwards() []string {
-	var out []string
+// backwards are all units in the reverse of the start order: first those that the plan does not run, then those that it does, from the last
+// one started.
+func (r *Reconciler) backwards() []*unit {
+	var running []*unit
+	runs := map[*unit]bool{}
 	if p := r.Plan(); p != nil {
 		for _, c := range slices.Backward(p.Running()) {
-			out = append(out, c.Name)
+			if u := r.unit(c.Name); u != nil {
+				running = append(running, u)
+				runs[u] = true
+			}
 		}
 	}
-	for _, u := range r.all() {
-		if !slices.Contains(out, u.name) {
-			out = append([]string{u.name}, out...)
-		}
-	}
-	return out
+	others := slices.DeleteFunc(r.all(), func(u *unit) bool { return runs[u] })
+	slices.Reverse(others)
+	return append(others, running...)
 }
 
 func (r *Reconciler) setLevel(level int) {

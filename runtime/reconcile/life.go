@@ -209,10 +209,8 @@ func (u *unit) stop(ctx context.Context, kind component.ResultKind, reason, acto
 	if comesBack {
 		u.r.Registry.Suspend(u.name, u.generation())
 	} else {
-		leaving, cancel := whileAlive(ctx, u.process)
-		u.r.leave(leaving, u.name, true)
-		cancel()
-		defer u.r.leave(ctx, u.name, false)
+		services := u.r.leave(ctx, u.name, u.process)
+		defer u.r.left(u.name, services)
 	}
 	u.move(component.Draining, reason, actor, nil)
 	if comesBack {
@@ -229,57 +227,6 @@ func (u *unit) stop(ctx context.Context, kind component.ResultKind, reason, acto
 	u.last, u.tail, u.forced = exit.Result, exit.Tail, exit.Forced
 	u.mu.Unlock()
 	u.move(component.Resolved, reason, actor, nil)
-}
-
-// whileAlive gives a context that ends with the process too: nobody waits on behalf of a dead one.
-func whileAlive(ctx context.Context, p Process) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		select {
-		case <-p.Done():
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, cancel
-}
-
-// leave marks a component as going, which stops those that need it, and waits for them.
-func (r *Reconciler) leave(ctx context.Context, name string, on bool) {
-	r.mu.Lock()
-	if on {
-		r.leaving[name] = true
-	} else {
-		delete(r.leaving, name)
-	}
-	r.mu.Unlock()
-	services := append(r.Registry.Find(registry.Query{Provider: name}), r.Registry.Find(registry.Query{Provider: component.HealthService + name})...)
-	for _, s := range services {
-		r.kickAskers(s)
-	}
-	if !on {
-		return
-	}
-	r.release(name, true)
-	ctx, cancel := context.WithTimeout(ctx, DependantsDeadline)
-	defer cancel()
-	if err := r.wait(ctx, func() bool {
-		for _, u := range r.askersAt(services) {
-			if u.name == name {
-				continue
-			}
-			if s, _ := u.machine.State(); s.Live() && u.needs(name) {
-				if s == component.Starting {
-					u.callOff()
-				}
-				return false
-			}
-		}
-		return true
-	}); err != nil {
-		r.Log.Warn("those that need a component did not end in time", "component", name)
-	}
-	r.release(name, false)
 }
 
 // forget empties the unit's ledger after its process has ended: links, watch, health.

@@ -6,6 +6,7 @@ package reconcile
 import (
 	"context"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -125,29 +126,31 @@ type Reconciler struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	seq    atomic.Uint64
+	// next counts transitions and record tells of them: what all machines share.
+	next   func() uint64
+	record func(name string, t component.Transition)
 	track  *registry.Tracking
 	// leveling lets one change of the start level at a time through.
 	leveling   chan struct{}
 	conditions *conditions
 
 	changed bell // rung at each change of any unit
+	// leaving are providers about to go: units behave as if their services were gone already.
+	leaving leaving
+	// wirings are those that live: of components' processes and of the kernel.
+	wirings wirings
+	holders holders
 
 	// mu guards the fields below.
 	mu       sync.RWMutex
 	plan     *plan.Plan
 	units    map[string]*unit
 	stopping bool
-	// leaving are providers about to go: units behave as if their services were gone already.
-	leaving map[string]bool
 	// level is the start level in force, target where a change leads to.
 	level, target int
-	// wirings are those that live: of components' processes and of the kernel.
-	wirings map[*wiring]struct{}
-	holders holders
-	// users are the names of components by the contract that they require, askers by the keys of what they require (registry.Query.Keys),
-	// dependants by the component that the plan wires them to.
-	users, dependants map[string][]string
-	askers            map[registry.Key][]string
+	// users are the units by the contract that they require, askers by the keys of what they require (registry.Query.Keys).
+	users  map[string][]*unit
+	askers map[registry.Key][]*unit
 	// inherited is what an earlier kernel has left, until the first Apply; admissions is who admits a process that is about to end.
 	inherited  map[string]*estate
 	admissions map[int][]admitted
@@ -157,8 +160,12 @@ type Reconciler struct {
 // New makes a Reconciler without units; Apply brings them.
 func New(c Config) *Reconciler {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{}, leaving: map[string]bool{}, wirings: map[*wiring]struct{}{},
+	r := &Reconciler{Config: c, ctx: ctx, cancel: cancel, units: map[string]*unit{},
 		level: MaxLevel, target: MaxLevel, leveling: make(chan struct{}, 1), inherited: map[string]*estate{}, admissions: map[int][]admitted{}}
+	r.next = func() uint64 { return r.seq.Add(1) }
+	r.record = func(name string, t component.Transition) {
+		r.Notify(Event{Component: name, Transition: &t, Cause: t.Cause})
+	}
 	r.conditions = &conditions{registry: c.Registry, all: map[string]map[condition]*standing{}}
 	r.track = c.Registry.Track(registry.Query{}, func(ev registry.Event) {
 		r.Notify(Event{Component: ev.Service.Provider, Service: &ev})
@@ -173,13 +180,23 @@ func New(c Config) *Reconciler {
 
 // Apply makes p the desired state. Units of components that are new start to exist; units that p does not know are uninstalled.
 func (r *Reconciler) Apply(p *plan.Plan) {
+	// In the order of the plan, and not under mu: thousands would wait for it with half a step done. Whoever starts goes before those that
+	// can only say that they wait: most need not say it any more when their turn comes.
+	for _, u := range r.apply(p) {
+		u.look()
+		runtime.Gosched()
+	}
+}
+
+// apply gives the units that have to look again.
+func (r *Reconciler) apply(p *plan.Plan) []*unit {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stopping {
-		return
+		return nil
 	}
+	all := make([]*unit, 0, len(p.Components))
 	r.plan = p
-	r.noteUsers(p)
 	r.conditions.ask(p)
 	for i := range p.Components {
 		c := &p.Components[i]
@@ -192,23 +209,23 @@ func (r *Reconciler) Apply(p *plan.Plan) {
 			r.add(u)
 		}
 		u.setPlanned(c)
+		all = append(all, u)
 	}
 	for name, u := range r.units {
 		if c := p.Find(name); c == nil || !c.Installed {
 			u.setPlanned(nil)
+			all = append(all, u)
 		}
 	}
+	r.noteUsers(p)
 	r.settleEstate()
+	return all
 }
 
-// add starts a unit. Called under mu.
+// add takes a unit in; a kick starts it. Called under mu.
 func (r *Reconciler) add(u *unit) {
 	r.units[u.name] = u
-	r.wg.Add(1)
-	go func() {
-		defer r.wg.Done()
-		u.run(r.ctx)
-	}()
+	r.wg.Add(1) // until its goroutine has lived for the last time
 }
 
 // renew puts a new unit in the place of one that is uninstalled and whose package is back. It begins with what the plan says: what the
@@ -221,7 +238,10 @@ func (r *Reconciler) renew(u *unit) {
 	}
 	if c := r.plan.Find(u.name); c != nil && c.Installed {
 		u.over = true
-		r.add(r.newUnit(c))
+		next := r.newUnit(c)
+		r.add(next)
+		r.noteUsers(r.plan)
+		next.kick()
 	}
 }
 
@@ -254,27 +274,29 @@ func (r *Reconciler) unsorted() []*unit {
 
 // bell wakes all that wait for it to ring.
 type bell struct {
-	mu   sync.Mutex
-	next chan struct{} // closed when it rings; nil while nobody waits
+	next atomic.Pointer[chan struct{}] // closed when it rings; nil while nobody waits
 }
 
 func (b *bell) ring() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.next != nil {
-		close(b.next)
-		b.next = nil
+	if b.next.Load() == nil {
+		return
+	}
+	if next := b.next.Swap(nil); next != nil {
+		close(*next)
 	}
 }
 
 // rings is closed when it rings next.
 func (b *bell) rings() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.next == nil {
-		b.next = make(chan struct{})
+	mine := make(chan struct{})
+	for {
+		if b.next.CompareAndSwap(nil, &mine) {
+			return mine
+		}
+		if next := b.next.Load(); next != nil {
+			return *next
+		}
 	}
-	return b.next
 }
 
 // touch wakes those that wait for a change of some unit.
@@ -297,17 +319,21 @@ func (r *Reconciler) wait(ctx context.Context, ok func() bool) error {
 
 // WaitSettled waits until no unit is on its way: each is ACTIVE, or where it will stay until something else changes.
 func (r *Reconciler) WaitSettled(ctx context.Context) error {
-	var last *unit // the one that was not: it is asked first, so that most changes cost one question
+	var rest []*unit // those that have not been found settled; the first of them was not, so that most changes cost one question
 	settled := func() bool {
-		if last != nil && r.unit(last.name) == last && !last.settled() {
-			return false
+		for {
+			for len(rest) > 0 && (rest[0].settled() || r.unit(rest[0].name) != rest[0]) {
+				rest = rest[1:]
+			}
+			if len(rest) > 0 {
+				return false
+			}
+			// Each was settled when it was asked: now all must be.
+			rest = r.unsorted()
+			if !slices.ContainsFunc(rest, func(u *unit) bool { return !u.settled() }) {
+				return true
+			}
 		}
-		units := r.unsorted()
-		at := slices.IndexFunc(units, func(u *unit) bool { return !u.settled() })
-		if at >= 0 {
-			last = units[at]
-		}
-		return at < 0
 	}
 	for {
 		if err := r.wait(ctx, settled); err != nil {
@@ -387,25 +413,19 @@ func (r *Reconciler) Shutdown(ctx context.Context) {
 		return
 	}
 	r.stopping = true
-	p := r.plan
 	r.mu.Unlock()
-	// First those that the plan does not run, then those that it does, from the last one started.
-	units := r.all()
-	slices.Reverse(units)
-	if p != nil {
-		units = slices.DeleteFunc(units, func(u *unit) bool { c := p.Find(u.name); return c != nil && c.Runs })
-		for _, c := range slices.Backward(p.Running()) {
-			units = append(units, r.unit(c.Name))
-		}
-	}
-	for _, u := range units {
-		u.request(order{kind: orderShutdown, actor: KernelName})
-		if err := r.wait(ctx, func() bool { return u.settled() && !u.hasProcess() }); err != nil {
+	off := context.AfterFunc(ctx, r.cancel)
+	for _, u := range r.backwards() {
+		if u.end(); ctx.Err() != nil {
 			r.Log.Error("stop went past its deadline", "component", u.name)
 			break
 		}
 	}
+	off()
 	r.cancel()
+	for _, u := range r.unsorted() {
+		u.retire()
+	}
 	r.wg.Wait()
 	r.conditions.close()
 	r.track.Close()

@@ -3,11 +3,11 @@ package reconcile
 import (
 	"context"
 	"crypto/rand"
-	"maps"
 	"slices"
 	"sync"
 
 	"carbonado.dev/carbonado/runtime/component"
+	"carbonado.dev/carbonado/runtime/few"
 	"carbonado.dev/carbonado/runtime/registry"
 	controlv1 "carbonado.dev/sdk/proto/carbonado/control/v1"
 )
@@ -27,7 +27,7 @@ type reference struct {
 	reluctant bool
 	filter    string
 	track     *registry.Tracking
-	bound     map[uint64]*link
+	bound     few.Map[uint64, *link]
 	// frozen: the reference is static and its consumer has started; fixed are the services that it started with.
 	frozen bool
 	fixed  map[uint64]bool
@@ -46,11 +46,11 @@ type link struct {
 
 func (w *wiring) follow(name string, q registry.Query, r component.Require, g *gate) {
 	ref := &reference{
-		w: w, name: name, gate: g, max: r.Cardinality.Max, static: r.Static, reluctant: r.Reluctant, filter: r.Filter.Text(), bound: map[uint64]*link{},
+		w: w, name: name, gate: g, max: r.Cardinality.Max, static: r.Static, reluctant: r.Reluctant, filter: r.Filter.Text(),
 	}
 	ref.inherit(w.inherited[name])
 	ref.mu.Lock() // until track is set
-	ref.track = w.r.Registry.Track(q, func(registry.Event) { ref.settle() })
+	ref.track = w.r.Registry.Hold(q, func(registry.Event) { ref.settle() })
 	ref.mu.Unlock()
 	w.refs = append(w.refs, ref)
 }
@@ -92,7 +92,7 @@ func (ref *reference) freeze() {
 	ref.mu.Lock()
 	defer ref.mu.Unlock()
 	ref.frozen, ref.fixed = true, map[uint64]bool{}
-	for id := range ref.bound {
+	for id := range ref.bound.All() {
 		ref.fixed[id] = true
 	}
 }
@@ -107,7 +107,7 @@ func (ref *reference) isStale() bool {
 func (ref *reference) holds(provider string) bool {
 	ref.mu.Lock()
 	defer ref.mu.Unlock()
-	for _, l := range ref.bound {
+	for _, l := range ref.bound.All() {
 		if ownerOf(l.service) == provider {
 			return true
 		}
@@ -121,7 +121,7 @@ func (ref *reference) settle() {
 	ref.work.Lock()
 	defer ref.work.Unlock()
 	ref.mu.Lock()
-	track, bound, closed := ref.track, maps.Clone(ref.bound), ref.closed
+	track, bound, closed := ref.track, ref.bound.Clone(), ref.closed
 	ref.mu.Unlock()
 	if closed {
 		return
@@ -139,7 +139,7 @@ func (ref *reference) settle() {
 	for _, s := range want {
 		ref.connect(s)
 	}
-	for id, l := range bound {
+	for id, l := range bound.All() {
 		if slices.ContainsFunc(want, func(s registry.Service) bool { return s.ID == id }) {
 			continue
 		}
@@ -154,11 +154,11 @@ func (ref *reference) settle() {
 
 // choose picks from the candidates, the best first: all of them, or one. A provider that is being restarted is passed over where another
 // one serves; where there is none it is kept, and calls wait for it.
-func (ref *reference) choose(candidates []registry.Service, bound map[uint64]*link) []registry.Service {
+func (ref *reference) choose(candidates []registry.Service, bound few.Map[uint64, *link]) []registry.Service {
 	if ref.max == component.Many || len(candidates) == 0 {
 		return candidates
 	}
-	isBound := func(s registry.Service) bool { return bound[s.ID] != nil }
+	isBound := func(s registry.Service) bool { _, ok := bound.Get(s.ID); return ok }
 	live := func(s registry.Service) bool { return !s.Suspended }
 	at := -1
 	if ref.reluctant {
@@ -213,18 +213,19 @@ func (ref *reference) held(want, candidates []registry.Service) bool {
 func (ref *reference) set(id uint64, l *link) {
 	ref.mu.Lock()
 	defer ref.mu.Unlock()
-	ref.w.r.holders.change(ref, ref.bound[id], l)
+	old, _ := ref.bound.Get(id)
+	ref.w.r.holders.change(ref, old, l)
 	if l == nil {
-		delete(ref.bound, id)
+		ref.bound.Delete(id)
 	} else {
-		ref.bound[id] = l
+		ref.bound.Set(id, l)
 	}
 }
 
 // connect binds, renews or suspends one provider.
 func (ref *reference) connect(s registry.Service) {
 	ref.mu.Lock()
-	have := ref.bound[s.ID]
+	have, _ := ref.bound.Get(s.ID)
 	ref.mu.Unlock()
 	switch {
 	case s.Suspended && have == nil:
@@ -302,9 +303,9 @@ func (ref *reference) close() {
 	defer ref.work.Unlock()
 	ref.mu.Lock()
 	bound := ref.bound
-	ref.bound = map[uint64]*link{}
+	ref.bound = few.Map[uint64, *link]{}
 	ref.mu.Unlock()
-	for _, l := range bound {
+	for _, l := range bound.All() {
 		ref.w.r.holders.change(ref, l, nil)
 		ref.revoke(l)
 	}

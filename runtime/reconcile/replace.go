@@ -54,10 +54,15 @@ type Replacements struct {
 	Count int
 	// Last is the newest; nil if there was none.
 	Last *Replacement
-	// failed is the digest of a package that was rolled back: it is not tried again by itself. fallback is what is run instead.
+	// failed is the digest of a package that was rolled back: it is not tried again by itself. fallback is what is run instead, and why
+	// says why.
 	failed   string
 	fallback *plan.Component
+	why      *component.Cause
 }
+
+// forget lets a package that was rolled back be tried again.
+func (r *Replacements) forget() { r.failed, r.fallback, r.why = "", nil, nil }
 
 // Restart replaces the component's process by a new one beside it; consumers keep their references, suspended for a moment. hard kills
 // the old one first. It returns when the new one serves, or with the reason why the old one still does.
@@ -143,7 +148,8 @@ func (u *unit) keep(c *plan.Component) *plan.Component {
 func (u *unit) retry(c *plan.Component) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.history.failed, u.history.fallback, u.unfit = "", nil, nil
+	u.history.forget()
+	u.unfit = nil
 	if c != nil && c.Installed {
 		u.planned = c
 	}
@@ -171,13 +177,7 @@ func (u *unit) note(r Replacement) (tell func()) {
 func (r *Reconciler) tellAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, tellDeadline)
 	defer cancel()
-	var all []*wiring
-	r.mu.Lock()
-	for w := range r.wirings {
-		all = append(all, w)
-	}
-	r.mu.Unlock()
-	for _, w := range all {
+	for _, w := range r.wirings.list() {
 		if err := w.ready(ctx); err != nil {
 			r.Log.Warn("a consumer was not told in time that its provider is being replaced", "consumer", w.name)
 		}

@@ -193,6 +193,31 @@ func TestCase09AFailedUpdateLeavesTheOldOneServing(t *testing.T) {
 	}
 }
 
+// A restart of what was kept does not have the package tried again that was rolled back, nor does it hide why its configuration is not in
+// force.
+func TestARestartKeepsWhatWasRolledBackOut(t *testing.T) {
+	w, _ := configurable(t, `{"place":"Delphi"}`)
+	w.until("Asker", component.Active)
+	w.mu.Lock()
+	w.confs["Oracle"] = `{"place":"nowhere"}`
+	w.mu.Unlock()
+	w.install(strings.Replace(adaptable(), "1.0.0", "2.0.0", 1), consumer("Asker", "1..1"))
+	if got := w.untilReplaced(1); got.Outcome != RolledBack {
+		t.Errorf("replacement: %+v", got)
+	}
+	if err := w.r.Restart(ctx(t), "Oracle", "ann", false); err != nil {
+		t.Error(err)
+	}
+	w.apply()
+	v := w.untilView("Oracle", func(v View) bool { return v.Settled })
+	if v.Replacements.Count != 2 || v.Package.Version != "1.0.0" || w.context("Oracle").String("place") != "Delphi" {
+		t.Errorf("%d replacements, %s", v.Replacements.Count, v.Package.Version)
+	}
+	if v.ConfigCause == nil || !strings.Contains(v.ConfigCause.String(), "nobody finds") {
+		t.Errorf("%v", v.ConfigCause)
+	}
+}
+
 // An older SDK can't take up again what it released: the old package is started anew.
 func TestCase09WithAnOlderSDK(t *testing.T) {
 	w := newWorld(t, consumer("Asker", "1..1"), provider("Oracle"))

@@ -32,8 +32,8 @@ func (u *unit) missing(running bool) *component.Cause {
 	}
 	for i := range c.Requires {
 		q := &c.Requires[i]
-		if need := q.Cardinality.Needs(running); need > 0 && len(u.r.providers(q, u.name)) < need {
-			return u.r.explainMissing(u.name, q)
+		if need := q.Cardinality.Needs(running); need > 0 && u.r.provided(q, u.name) < need {
+			return u.r.explainMissing(c, q)
 		}
 	}
 	if n, ok := u.r.Host.(Needs); ok && !running {
@@ -60,61 +60,66 @@ func waitsFor(c *plan.Component) *component.Cause {
 
 // providers are the services that satisfy a reference, those of leaving components excepted.
 func (r *Reconciler) providers(q *component.Require, consumer string) []registry.Service {
-	found := r.Registry.Find(queryOf(*q))
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return slices.DeleteFunc(found, func(s registry.Service) bool { return s.Provider == consumer || r.leaving[ownerOf(s)] })
+	return slices.DeleteFunc(r.Registry.Find(queryOf(*q)), func(s registry.Service) bool { return s.Provider == consumer || r.isLeaving(ownerOf(s)) })
 }
 
-func (r *Reconciler) isLeaving(name string) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.leaving[name]
+// provided is how many services satisfy a reference.
+func (r *Reconciler) provided(q *component.Require, consumer string) int {
+	return r.Registry.Count(queryOf(*q), func(s registry.Service) bool { return s.Provider != consumer && !r.isLeaving(ownerOf(s)) })
 }
+
+// missingOne is an ErrMissing whose text is still to be written: thousands of units may wait at once, and each says anew why whenever a
+// provider of its has moved.
+var missingOne = *component.CauseOf(ErrMissing.New(""))
 
 // explainMissing names the reference, and what is the matter with the components that the plan would wire it to.
-func (r *Reconciler) explainMissing(name string, q *component.Require) *component.Cause {
-	asked := q.Service
+func (r *Reconciler) explainMissing(planned *plan.Component, q *component.Require) *component.Cause {
+	c, versions, with := missingOne, "", ""
 	if q.Versions != nil {
-		asked += " " + q.Versions.String()
+		versions = " " + q.Versions.String()
 	}
 	if q.Filter != nil {
-		asked += " with " + q.Filter.String()
+		with = " with " + q.Filter.String()
 	}
-	text := fmt.Sprintf("%s needs %s for its reference %s", name, asked, q.Name)
+	c.Text = planned.Name + " needs " + q.Service + versions + with + " for its reference " + q.Name
 	if q.Cardinality.Min > 1 {
-		text += fmt.Sprintf(" (%d of %d)", len(r.providers(q, name)), q.Cardinality.Min)
+		c.Text += fmt.Sprintf(" (%d of %d)", r.provided(q, planned.Name), q.Cardinality.Min)
 	}
-	c := component.CauseOf(ErrMissing.New("%s", text))
 	if about, _, ok := component.HealthCondition(q.Service); ok {
-		out := c.Because(*r.unhealthy(about))
-		return &out
-	}
-	p := r.Plan()
-	if p == nil {
-		return c
-	}
-	planned := p.Find(name)
-	if planned == nil {
-		return c
+		c = c.Because(*r.unhealthy(about))
+		return &c
 	}
 	for _, w := range planned.Wires {
-		if w.Reference != q.Name || w.Provider == name {
+		if w.Reference != q.Name || w.Provider == planned.Name {
 			continue
 		}
 		provider := r.unit(w.Provider)
-		if provider == nil || len(r.Registry.Find(registry.Query{Service: q.Service, Provider: w.Provider})) > 0 && !r.isLeaving(w.Provider) {
+		if provider == nil || r.serves(w.Provider, q.Service) && !r.isLeaving(w.Provider) {
 			continue
 		}
-		v := provider.view()
-		reason := component.CauseOf(ErrMissing.New("its provider %s is %s", w.Provider, v.State))
-		if v.Cause != nil {
-			*reason = reason.Because(*v.Cause)
+		state, why := provider.stands()
+		reason := missingOne
+		reason.Text = "its provider " + w.Provider + " is " + state.String()
+		if why != nil {
+			reason = reason.Because(*why)
 		}
-		out := c.Because(*reason)
-		return &out
+		c = c.Because(reason)
+		return &c
 	}
-	return c
+	return &c
+}
+
+// serves tells whether a component has registered a service.
+func (r *Reconciler) serves(name, service string) bool {
+	return r.Registry.Count(registry.Query{Service: service, Provider: name}, func(registry.Service) bool { return true }) > 0
+}
+
+// stands is the unit's state, and why it is not ACTIVE.
+func (u *unit) stands() (component.State, *component.Cause) {
+	state, _ := u.machine.State()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return state, u.cause
 }
 
 // needs tells whether a unit can't live on without a component that leaves: a mandatory reference has too few other providers, or a static
@@ -138,7 +143,7 @@ func (u *unit) needs(name string) bool {
 			}
 			query.Provider = component.HealthService + name
 		}
-		if len(u.r.Registry.Find(query)) > 0 && len(u.r.providers(q, u.name)) < need {
+		if len(u.r.Registry.Find(query)) > 0 && u.r.provided(q, u.name) < need {
 			return true
 		}
 	}
@@ -150,24 +155,36 @@ func (u *unit) needs(name string) bool {
 
 // noteUsers notes who has to look again when a service comes or goes, or when a component changes its state. Called under mu.
 func (r *Reconciler) noteUsers(p *plan.Plan) {
-	r.users, r.askers, r.dependants = map[string][]string{}, map[registry.Key][]string{}, map[string][]string{}
+	r.users, r.askers = map[string][]*unit{}, map[registry.Key][]*unit{}
+	for _, u := range r.units {
+		u.dependants = nil
+	}
 	for i := range p.Components {
 		c := &p.Components[i]
+		u := r.units[c.Name]
+		if u == nil {
+			continue
+		}
 		for _, q := range c.Requires {
-			r.users[q.Service] = append(r.users[q.Service], c.Name)
-			for _, key := range queryOf(q).Keys() {
-				r.askers[key] = append(r.askers[key], c.Name)
+			r.users[q.Service] = append(r.users[q.Service], u)
+			for key := range queryOf(q).Keys() {
+				r.askers[key] = append(r.askers[key], u)
+			}
+		}
+		dependsOn := func(name string) {
+			if provider := r.units[name]; provider != nil {
+				provider.dependants = append(provider.dependants, u)
 			}
 		}
 		for _, g := range c.Gates {
 			for _, s := range g.Services {
 				for _, share := range s.From {
-					r.dependants[share.Component] = append(r.dependants[share.Component], c.Name)
+					dependsOn(share.Component)
 				}
 			}
 		}
 		for _, w := range c.Wires {
-			r.dependants[w.Provider] = append(r.dependants[w.Provider], c.Name)
+			dependsOn(w.Provider)
 		}
 	}
 }
@@ -175,21 +192,42 @@ func (r *Reconciler) noteUsers(p *plan.Plan) {
 // kickUsers wakes the units that ask for a contract, and the provider of a service of it that changed: who asked for what it was before
 // is not known any more.
 func (r *Reconciler) kickUsers(s registry.Service) {
-	r.kickNamed(func() []string { return append([]string{s.Provider}, r.users[s.Service]...) })
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	r.units[s.Provider].hear()
+	hearAll(r.users[s.Service])
 }
 
 // kickAskers wakes the units that may mean a service that came or goes, and its provider.
 func (r *Reconciler) kickAskers(s registry.Service) {
-	r.kickNamed(func() []string { return append([]string{s.Provider}, r.askersOf(s)...) })
+	r.kickAskersOf([]registry.Service{s})
 }
 
-// askersOf lists the units that may mean a service as it is. Called under mu.
-func (r *Reconciler) askersOf(s registry.Service) []string {
-	var out []string
-	for _, key := range s.Keys() {
-		out = append(out, r.askers[key]...)
+func (r *Reconciler) kickAskersOf(services []registry.Service) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for i := range services {
+		r.units[services[i].Provider].hear()
+		for key := range services[i].Keys() {
+			hearAll(r.askers[key])
+		}
 	}
-	return out
+}
+
+// tellDependants has the units that the plan wires to one that has moved say so, where they wait for it. What can start them is news of
+// services, not this.
+func (r *Reconciler) tellDependants(u *unit) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, d := range u.dependants {
+		d.hearOf()
+	}
+}
+
+func hearAll(units []*unit) {
+	for _, u := range units {
+		u.hear()
+	}
 }
 
 // askersAt lists the units that may mean one of some services.
@@ -197,27 +235,10 @@ func (r *Reconciler) askersAt(services []registry.Service) []*unit {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var out []*unit
-	for _, s := range services {
-		for _, name := range r.askersOf(s) {
-			if u := r.units[name]; u != nil {
-				out = append(out, u)
-			}
+	for i := range services {
+		for key := range services[i].Keys() {
+			out = append(out, r.askers[key]...)
 		}
 	}
 	return out
-}
-
-// kickNamed wakes the units that names, called under mu, lists.
-func (r *Reconciler) kickNamed(names func() []string) {
-	r.mu.RLock()
-	var units []*unit
-	for _, name := range names() {
-		if u := r.units[name]; u != nil {
-			units = append(units, u)
-		}
-	}
-	r.mu.RUnlock()
-	for _, u := range units {
-		u.kick()
-	}
 }

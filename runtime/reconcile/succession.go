@@ -171,7 +171,9 @@ func (s *succession) takeOver(ctx context.Context) error {
 	u.gen, u.pid, u.live, u.links, u.running = s.gen, u.process.PID(), u.process, u.wiring, u.body.planned
 	u.next, u.exchanging = old.process, false
 	told := u.note(s.result)
-	u.history.failed, u.history.fallback = "", nil
+	if u.history.fallback != nil && !same(u.running, u.history.fallback) { // a restart of what was kept changes nothing about why it was
+		u.history.forget()
+	}
 	if crashed {
 		u.crashes++
 	}
@@ -270,7 +272,7 @@ func (s *succession) abandon(ctx context.Context, err error) {
 	s.move(component.Resolved, "ROLLED_BACK: "+reason.Text, reason)
 	u.mu.Lock()
 	if s.result.Update() {
-		u.history.failed, u.history.fallback = s.result.Digest, u.running
+		u.history.failed, u.history.fallback, u.history.why = s.result.Digest, u.running, reason
 		u.planned = u.keep(u.planned)
 	} else if !sameConfig(u.running, s.body.planned) && !errors.Is(err, context.Canceled) && status.Code(err) != codes.Canceled {
 		why := component.CauseOf(ErrNotTaken.New("%s could not take over with its new configuration (%s)", u.name, strings.Join(config.Changed(u.running.Config, s.body.planned.Config), ", ")))

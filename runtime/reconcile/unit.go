@@ -29,12 +29,14 @@ type order struct {
 	hard  bool // of a restart: kill first
 }
 
-// unit is one installed component. Its goroutine alone moves the machine and owns the process.
+// unit is one installed component. Its goroutine alone moves the machine and owns the process; it lives while there is something to do.
 type unit struct {
 	r       *Reconciler
 	name    string
 	machine *component.Machine
-	kicks   chan struct{}
+
+	// dependants are those that the plan wires to it. They belong to the Reconciler, under its mu.
+	dependants []*unit
 
 	// owned by the unit's goroutine
 	restarts  supervisor.Restarts
@@ -44,6 +46,7 @@ type unit struct {
 	retryAt   time.Time
 	waitSince time.Time
 	settleAt  time.Time // when what an earlier process had published and this one has not goes for good; zero: nothing is left to go
+	attended  Process   // its end wakes the unit
 
 	// mu guards the fields below.
 	mu      sync.Mutex
@@ -68,6 +71,12 @@ type unit struct {
 	tail        []string
 	busy        bool // a step is under way
 	dirty       bool // a kick came that no step has seen
+	unmoved     bool // no news of others moves it
+	speaks      bool // what it says of itself may be about others
+	awake       bool // the goroutine lives
+	retired     bool // it has lived for the last time
+	timer       *time.Timer
+	stopped     chan struct{} // closed once the order to end has been followed
 	live        Process
 	unfit       *unfit  // a configuration that it did not take; nil if none
 	next        Process // the one that is to replace live, or that was replaced and ends
@@ -80,19 +89,20 @@ type unit struct {
 }
 
 func (r *Reconciler) newUnit(c *plan.Component) *unit {
-	u := &unit{r: r, name: c.Name, planned: c, kicks: make(chan struct{}, 1), health: component.HealthUnknown, dirty: true}
+	u := &unit{r: r, name: c.Name, planned: c, health: component.HealthUnknown, dirty: true}
 	if d := c.Package.Descriptor; d != nil {
 		u.restarts = supervisor.NewRestarts(d.Restart)
 	}
-	u.machine = component.NewMachine(c.Name, time.Now, func() uint64 { return r.seq.Add(1) }, func(name string, t component.Transition) {
-		r.Notify(Event{Component: name, Transition: &t, Cause: t.Cause})
-	})
+	u.machine = component.NewMachine(c.Name, time.Now, r.next, r.record)
 	r.inheritance(u)
 	return u
 }
 
+// setPlanned takes what a plan says; a kick comes next.
 func (u *unit) setPlanned(c *plan.Component) {
 	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.dirty = true
 	if c != nil {
 		u.was = c
 	}
@@ -103,8 +113,6 @@ func (u *unit) setPlanned(c *plan.Component) {
 			u.order = order{}
 		}
 	}
-	u.mu.Unlock()
-	u.kick()
 }
 
 // request gives the unit an order. A start under way is cancelled if the order is not to start.
@@ -118,59 +126,37 @@ func (u *unit) request(o order) {
 	u.kick()
 }
 
+// end stops the unit for the kernel and returns when nothing of it runs any more, or when r.ctx has ended. It makes the unit's steps itself
+// where its goroutine does not live.
+func (u *unit) end() {
+	ended := make(chan struct{})
+	u.mu.Lock()
+	if u.retired {
+		u.mu.Unlock()
+		return
+	}
+	u.order, u.stopped, u.dirty, u.unmoved = order{kind: orderShutdown, actor: KernelName}, ended, true, false
+	if u.cancel != nil {
+		u.cancel()
+	}
+	here := !u.awake
+	u.awake = true
+	u.mu.Unlock()
+	if here {
+		u.run(u.r.ctx)
+	}
+	select {
+	case <-ended:
+	case <-u.r.ctx.Done():
+	}
+}
+
 // callOff ends a start under way.
 func (u *unit) callOff() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.cancel != nil {
 		u.cancel()
-	}
-}
-
-func (u *unit) kick() {
-	u.mu.Lock()
-	u.dirty = true
-	u.mu.Unlock()
-	select {
-	case u.kicks <- struct{}{}:
-	default:
-	}
-}
-
-// run is the unit's goroutine: it makes steps until ctx ends, then kills what is left.
-func (u *unit) run(ctx context.Context) {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		u.mu.Lock()
-		u.busy, u.dirty = true, false
-		u.mu.Unlock()
-		next := u.step(ctx)
-		u.remember()
-		u.judge()
-		u.mu.Lock()
-		u.busy = false
-		u.mu.Unlock()
-		u.r.touch()
-		if u.over {
-			return
-		}
-		var done <-chan struct{}
-		if u.process != nil {
-			done = u.process.Done()
-		}
-		timer.Reset(next)
-		select {
-		case <-u.kicks:
-		case <-timer.C:
-		case <-done:
-		case <-ctx.Done():
-			if u.process != nil {
-				u.process.Kill(context.Background(), component.ResultOperator)
-				u.forget()
-			}
-			return
-		}
 	}
 }
 
@@ -183,8 +169,6 @@ func (u *unit) step(ctx context.Context) time.Duration {
 	}
 	return time.Second
 }
-
-const idle = time.Hour
 
 // once makes at most one move. again: look once more at once.
 func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
@@ -208,12 +192,12 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 		switch {
 		case u.uninstalled():
 			u.move(component.Uninstalled, "its package is gone", "kernel", nil)
-			return false, idle
+			return false, never
 		case want:
 			u.move(component.Resolved, "the plan says that it runs", "kernel", nil)
 			return true, 0
 		}
-		return false, idle
+		return false, never
 	case component.Resolved:
 		if !want {
 			u.r.Registry.WithdrawProvider(u.name) // what was kept for a successor that is not wanted any more
@@ -223,7 +207,7 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 				u.move(component.Uninstalled, "its package is gone", "kernel", nil)
 				return true, 0
 			case o.kind == orderShutdown || u.isHeld():
-				return false, idle
+				return false, never
 			}
 			u.move(component.Installed, text(why), "kernel", why)
 			return true, 0
@@ -252,7 +236,7 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 		if !u.uninstalled() {
 			u.r.renew(u) // this machine has ended: the package's return is another unit
 		}
-		return false, idle
+		return false, never
 	case component.Active:
 		return u.active(ctx, o, want, why)
 	case component.Backoff:
@@ -261,7 +245,7 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 		switch {
 		case u.uninstalled():
 			u.move(component.Uninstalled, "its package is gone", "kernel", nil)
-			return false, idle
+			return false, never
 		case o.kind == orderStart || o.kind == orderRestart || o.kind == orderUpdate || o.kind == orderReset:
 			u.restarts.Reset()
 			u.setCause(nil)
@@ -274,7 +258,7 @@ func (u *unit) once(ctx context.Context) (again bool, next time.Duration) {
 			return true, 0
 		}
 	}
-	return false, idle
+	return false, never
 }
 
 func (u *unit) active(ctx context.Context, o order, want bool, why *component.Cause) (bool, time.Duration) {
@@ -419,7 +403,7 @@ func (u *unit) move(to component.State, reason, actor string, c *component.Cause
 		u.r.Registry.WithdrawProvider(u.name)
 	}
 	u.r.touch()
-	u.r.kickNamed(func() []string { return u.r.dependants[u.name] })
+	u.r.tellDependants(u)
 }
 
 // await begins to wait for what is missing.

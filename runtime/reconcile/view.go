@@ -85,6 +85,8 @@ func (u *unit) view() View {
 	}
 	if u.unfit != nil {
 		v.ConfigCause = u.unfit.cause
+	} else if u.history.fallback != nil && u.planned != nil && u.was != nil && u.was.Package.Digest == u.history.failed && !sameConfig(u.was, u.planned) {
+		v.ConfigCause = u.history.why // the configuration goes with the package that was rolled back
 	}
 	if u.live != nil && u.running != nil {
 		v.Package = u.running.Package
@@ -125,13 +127,6 @@ func (u *unit) settled() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return !u.busy && !u.dirty && (state == component.Active || !state.Live() && state != component.Backoff)
-}
-
-// hasProcess tells whether there is a process that serves, or is to.
-func (u *unit) hasProcess() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.pid != 0
 }
 
 // bindings are the bound references of a component, from the wiring's point of view.

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -70,7 +71,7 @@ func (r *Reconciler) rewire(u *unit, p Process, c *plan.Component, inherited map
 		g := &gate{planned: c.Gates[i]}
 		w.follow(g.planned.Name, g.query(), component.Require{Cardinality: component.Multiple}, g)
 	}
-	r.enlist(w)
+	r.wirings.add(w)
 	return w
 }
 
@@ -94,19 +95,44 @@ func queryOf(q component.Require) registry.Query {
 func (r *Reconciler) Consume(reference string, q registry.Query, pid, uid int, consumer Consumer) (stop func()) {
 	w := &wiring{r: r, consumer: consumer, name: KernelName, pid: pid, uid: uid}
 	w.follow(reference, q, component.Require{Cardinality: component.Multiple}, nil)
-	r.enlist(w)
+	w.refs[0].tracking().Go()
+	r.wirings.add(w)
 	return w.close
 }
 
-func (r *Reconciler) enlist(w *wiring) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.wirings[w] = struct{}{}
+// wirings is a set of them. The zero value is empty. It is safe for concurrent use.
+type wirings struct {
+	mu  sync.Mutex
+	all map[*wiring]struct{}
 }
 
-// ready waits until every reference has seen the changes of services so far.
+func (s *wirings) add(w *wiring) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = map[*wiring]struct{}{}
+	}
+	s.all[w] = struct{}{}
+}
+
+func (s *wirings) remove(w *wiring) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, w)
+}
+
+func (s *wirings) list() []*wiring {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.all))
+}
+
+// ready waits until every reference has seen the changes of services so far. One provider that does not answer holds up no other's.
 func (w *wiring) ready(ctx context.Context) error {
-	for _, ref := range w.refs {
+	for _, ref := range w.refs[:len(w.refs)-1] {
+		ref.tracking().Go()
+	}
+	for _, ref := range slices.Backward(w.refs) {
 		if err := ref.tracking().Sync(ctx); err != nil {
 			return err
 		}
@@ -197,9 +223,7 @@ func (r *Reconciler) processOf(name string, generation uint64) Process {
 
 // close ends the following and revokes every link of the consumer.
 func (w *wiring) close() {
-	w.r.mu.Lock()
-	delete(w.r.wirings, w)
-	w.r.mu.Unlock()
+	w.r.wirings.remove(w)
 	for _, ref := range w.refs {
 		ref.close()
 	}
@@ -213,7 +237,7 @@ func (w *wiring) snapshot() []Binding {
 			continue
 		}
 		ref.mu.Lock()
-		for _, l := range ref.bound {
+		for _, l := range ref.bound.All() {
 			out = append(out, Binding{Reference: ref.name, ServiceID: l.service.ID, Provider: l.service.Provider, Suspended: l.suspended})
 		}
 		ref.mu.Unlock()
