@@ -178,7 +178,7 @@ func (r *Reconciler) tellAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, tellDeadline)
 	defer cancel()
 	for _, w := range r.wirings.list() {
-		if err := w.ready(ctx); err != nil {
+		if err := w.told(ctx); err != nil {
 			r.Log.Warn("a consumer was not told in time that its provider is being replaced", "consumer", w.name)
 		}
 	}

@@ -127,12 +127,24 @@ func (s *wirings) list() []*wiring {
 	return slices.Collect(maps.Keys(s.all))
 }
 
-// ready waits until every reference has seen the changes of services so far. One provider that does not answer holds up no other's.
+// ready takes the first picture of every reference. One provider that does not answer holds up no other's.
 func (w *wiring) ready(ctx context.Context) error {
-	for _, ref := range w.refs[:len(w.refs)-1] {
+	last := len(w.refs) - 1
+	for _, ref := range w.refs[:last] {
 		ref.tracking().Go()
 	}
-	for _, ref := range slices.Backward(w.refs) {
+	if err := w.refs[last].tracking().Sync(ctx); err != nil {
+		return err
+	}
+	return w.told(ctx)
+}
+
+// told waits until every reference has seen the changes of services so far.
+func (w *wiring) told(ctx context.Context) error {
+	for _, ref := range w.refs {
+		ref.tracking().Go()
+	}
+	for _, ref := range w.refs {
 		if err := ref.tracking().Sync(ctx); err != nil {
 			return err
 		}
