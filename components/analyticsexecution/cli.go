@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"go.yaml.in/yaml/v3"
@@ -29,7 +30,7 @@ const scriptUsage = `usage: carbonado script COMMAND [-o table|json|yaml]
 
   ls                       all scripts, when they run next and how they ran last
   show NAME                the text of a script
-  run NAME                 run a script now and wait for its end
+  run NAME                 run a script now, or when its present run has ended (30 s at most), and wait for its end
   cancel NAME              end the present run of a script
   history [NAME] [-n N]    the last N runs (20), newest first
   next NAME [-n N]         the next N times (5) of a script's cron expression
@@ -103,31 +104,39 @@ func (c *call) usage(why string) int {
 
 // get asks the server; the answer goes into v. The exit code is not 0 if there is none.
 func (c *call) get(ctx context.Context, method, path string, v any) int {
+	refusal, code := c.ask(ctx, method, path, v)
+	if refusal != nil {
+		c.printCause(refusal)
+	}
+	return code
+}
+
+// ask is get, but does not print why the server refuses.
+func (c *call) ask(ctx context.Context, method, path string, v any) (refusal *causeJSON, code int) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://admin/scripts"+path, nil)
 	if err != nil {
 		fmt.Fprintln(c.inv.Stderr, err)
-		return exitFailed
+		return nil, exitFailed
 	}
 	resp, err := c.inv.Admin.Do(req)
 	if err != nil {
-		return c.inv.Fail(err)
+		return nil, c.inv.Fail(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusOK {
 		if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
-			return c.inv.Fail(component.ErrAnswer.Wrap(err, "it can't be read"))
+			return nil, c.inv.Fail(component.ErrAnswer.Wrap(err, "it can't be read"))
 		}
-		return exitOK
+		return nil, exitOK
 	}
 	var f struct {
 		Cause *causeJSON `json:"cause"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&f); err != nil || f.Cause == nil || f.Cause.Code == "" {
 		_ = c.inv.Fail(component.ErrAnswer.New("the server answers %s", resp.Status))
-		return exitNoReach
+		return nil, exitNoReach
 	}
-	c.printCause(f.Cause)
-	return exitFailed
+	return f.Cause, exitFailed
 }
 
 func (c *call) printCause(x *causeJSON) {
@@ -231,10 +240,35 @@ func (c *call) printRuns(v any, runs []runJSON) int {
 	return c.print(v, table.Row{"script", "started", "ended", "state", "trigger", "statements", "rows", "cause"}, rows)
 }
 
+const (
+	// runPatience is how long `run` waits for the end of a run that is under way: a script's own schedule may have begun it in this moment.
+	runPatience = 30 * time.Second
+	// runPause is how long it waits before it asks again.
+	runPause = 200 * time.Millisecond
+)
+
 func (c *call) run(ctx context.Context, name string) int {
 	var r runJSON
-	if code := c.get(ctx, http.MethodPost, "/"+url.PathEscape(name)+"/run", &r); code != exitOK {
-		return code
+	for end, told := time.Now().Add(runPatience), false; ; {
+		refusal, code := c.ask(ctx, http.MethodPost, "/"+url.PathEscape(name)+"/run", &r)
+		if refusal != nil && refusal.Code == ErrRunning.ID() && time.Now().Before(end) {
+			if !told {
+				fmt.Fprintf(c.inv.Stderr, "%s; it is run again when that has ended, within %s\n", refusal.Text, runPatience)
+				told = true
+			}
+			select {
+			case <-time.After(runPause):
+				continue
+			case <-ctx.Done():
+			}
+		}
+		if refusal != nil {
+			c.printCause(refusal)
+		}
+		if code != exitOK {
+			return code
+		}
+		break
 	}
 	if code := c.printRuns(r, []runJSON{r}); code != exitOK {
 		return code

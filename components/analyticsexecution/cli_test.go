@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"carbonado.dev/sdk/component"
 )
@@ -62,5 +63,39 @@ func TestScriptCommands(t *testing.T) {
 		if code != test.code || a.got != test.got || !strings.HasPrefix(out.String(), test.out) || !strings.HasPrefix(errs.String(), test.errs) {
 			t.Errorf("script %s gives %d, asks %q, prints\n%q\n%q\nwant %d, %q,\n%q\n%q", test.args, code, a.got, out.String(), errs.String(), test.code, test.got, test.out, test.errs)
 		}
+	}
+}
+
+// busy is a script whose run is under way at first.
+type busy struct {
+	asked int
+	runs  int // how many times it is
+	done  string
+}
+
+func (b *busy) RoundTrip(*http.Request) (*http.Response, error) {
+	b.asked++
+	status, body := http.StatusOK, b.done
+	if b.asked <= b.runs {
+		status, body = http.StatusConflict, `{"status":"failed","message":"x","cause":{"code":"CBN-SCR-004","text":"script a runs since 10:00:00","fix":"Wait for its end, or cancel it."}}`
+	}
+	return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}}, nil
+}
+
+// TestRunWaitsForThePresentRun: up to its patience, and says so once; then it is refused as ever.
+func TestRunWaitsForThePresentRun(t *testing.T) {
+	const done = `{"id":"1","script":"a","started":"2026-11-25T10:00:00.000Z","ended":"","state":"SUCCEEDED","trigger":"ann","statements":2,"rowsWritten":7,"cause":null}`
+	for name, x := range map[string]struct{ runs, code int }{"it ends": {3, exitOK}, "it does not": {1 << 30, exitFailed}} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &busy{runs: x.runs, done: done}
+			var out, errs bytes.Buffer
+			code := runScript(t.Context(), &component.Invocation{Args: []string{"run", "a"}, Admin: &http.Client{Transport: b}, Stdout: &out, Stderr: &errs})
+			if code != x.code || strings.Count(errs.String(), "it is run again when that has ended") != 1 {
+				t.Errorf("%s: %d %s", name, code, errs.String())
+			}
+			if refused := strings.Contains(errs.String(), "CBN-SCR-004: script a runs since"); refused != (code == exitFailed) {
+				t.Errorf("%s: %s", name, errs.String())
+			}
+		})
 	}
 }
