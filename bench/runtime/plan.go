@@ -13,6 +13,9 @@ import (
 	"carbonado.dev/carbonado/runtime/profile"
 )
 
+// planRounds is how often planning is measured at least: a round takes some hundredths of a second, and the median of five was off by a tenth.
+const planRounds = 41
+
 // measurePlan is the growth of planning time from 500 to 5,000 components as Equinox's StatePerformanceTest makes them: seed 0, up to
 // four services each, up to four uses and four requirements of components made before, one in ten optional.
 func measurePlan(o options) error {
@@ -29,7 +32,7 @@ func measurePlan(o options) error {
 		return err
 	}
 	var few, many []time.Duration
-	for range max(o.rounds, 3) {
+	for range max(o.rounds, planRounds) {
 		runtime.GC()
 		began := processorTime()
 		for _, in := range small {
