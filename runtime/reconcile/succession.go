@@ -182,7 +182,11 @@ func (s *succession) takeOver(ctx context.Context) error {
 	u.move(component.Active, s.reason+": it serves", s.actor, nil)
 	told()
 	s.gen = s.result.Old
-	s.bury(ctx, &old)
+	// Should the new one end meanwhile, calls wait for the next, and the old one is not waited for.
+	defer mourn(&u.body, func() { u.r.Registry.Suspend(u.name, u.process.Generation()) })()
+	alive, cancel := whileAlive(ctx, u.process)
+	defer cancel()
+	s.bury(alive, &old)
 	return nil
 }
 

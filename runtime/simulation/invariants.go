@@ -77,6 +77,9 @@ func (w *World) Check() error {
 		consumer.mu.Unlock()
 	}
 	for _, provider := range byPid {
+		if v, _ := w.Reconciler.View(provider.name); provider.generation < v.Generation {
+			continue // it was replaced: what it admits ends with it
+		}
 		provider.mu.Lock()
 		for _, a := range provider.admitted {
 			if byPid[int(a.ConsumerPid)] == nil {
