@@ -65,6 +65,8 @@ type Options struct {
 const (
 	crashes     = 3
 	crashWindow = 11 * time.Minute
+	// kernelCrashes is the same for the kernel, within a minute: the guardian ends all after more than five.
+	kernelCrashes = 4
 )
 
 // run is one run.
@@ -109,7 +111,7 @@ func (r *run) step(ctx context.Context, n int) error {
 	}
 	// Both draws come first, so that a seed means the same steps whatever a node's speed.
 	action, name := r.draw(), names[r.random.IntN(len(names))]
-	if (action == Kill || action == Freeze) && !r.mayCrash(name) {
+	if (action == Kill || action == Freeze) && !r.mayCrash(name, crashes, crashWindow) || action == Kernel && !r.mayCrash(Kernel, kernelCrashes, time.Minute) {
 		action = Restart
 	}
 	at := slices.IndexFunc(list, func(c admin.Component) bool { return c.Name == name })
@@ -175,11 +177,11 @@ func (r *run) draw() string {
 	return allowed[0]
 }
 
-// mayCrash books a crash of a component, if it has one left.
-func (r *run) mayCrash(name string) bool {
-	recent := slices.DeleteFunc(r.crashed[name], func(t time.Time) bool { return time.Since(t) > crashWindow })
+// mayCrash books a crash of a component or of the kernel, if it has one of so many left within a time.
+func (r *run) mayCrash(name string, most int, within time.Duration) bool {
+	recent := slices.DeleteFunc(r.crashed[name], func(t time.Time) bool { return time.Since(t) > within })
 	r.crashed[name] = recent
-	if len(recent) >= crashes {
+	if len(recent) >= most {
 		return false
 	}
 	r.crashed[name] = append(recent, time.Now())
