@@ -33,6 +33,9 @@ func (u *unit) start(ctx context.Context, reason string) (bool, time.Duration) {
 	u.move(component.Starting, reason, "kernel", nil)
 	bringCtx, stop := startBound(startCtx, planned)
 	err := u.bringUp(bringCtx, planned)
+	if d, ok := bringCtx.Deadline(); err != nil && ok && time.Until(d) < 100*time.Millisecond {
+		<-bringCtx.Done() // the component's end of a call has the same deadline, and may have ended the call a moment before
+	}
 	if err != nil && bringCtx.Err() != nil && startCtx.Err() == nil {
 		err = ErrLate.Wrap(errors.Join(context.DeadlineExceeded, err), "not ACTIVE within %s", planned.Package.Descriptor.StartTimeout)
 	}
