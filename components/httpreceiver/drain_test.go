@@ -24,6 +24,17 @@ type phases struct {
 func (p *phases) Drain(context.Context) error   { close(p.began); return nil }
 func (p *phases) Release(context.Context) error { p.drained(); return nil }
 
+// underWay opens the receiver "orders" and posts a request, whose outcome is awaited.
+func underWay(t *testing.T, c *sdktest.Component) (r *call, m *analyticsv1.AdapterMessage, answer chan reply) {
+	t.Helper()
+	r, err := open(t, c, "orders", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer = inBackground(t, c.HTTP(sdktest.Admin()), "/endpoints/orders", "{}")
+	return r, r.message(), answer
+}
+
 // TestReceiversEndAtDrain: a request under way is answered, then its receiver's call ends in order, within the drain.
 func TestReceiversEndAtDrain(t *testing.T) {
 	ended := make(chan error, 1)
@@ -43,13 +54,7 @@ func TestReceiversEndAtDrain(t *testing.T) {
 		c.Manage(p)
 		return Start(c)
 	})
-	admin := c.HTTP(sdktest.Admin())
-	r, err := open(t, c, "orders", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer := inBackground(t, admin, "/endpoints/orders", "{}")
-	m := r.message()
+	r, m, answer := underWay(t, c)
 	stopped := make(chan error, 1)
 	go func() { stopped <- c.Stop() }()
 	<-p.began
@@ -70,13 +75,7 @@ func TestReceiversEndAtDrain(t *testing.T) {
 func TestReceiverIsTakenOver(t *testing.T) {
 	k := sdktest.NewKernel(t)
 	c := k.Start(Start)
-	admin := c.HTTP(sdktest.Admin())
-	old, err := open(t, c, "orders", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer := inBackground(t, admin, "/endpoints/orders", "{}")
-	m := old.message()
+	old, m, answer := underWay(t, c)
 	next, err := open(t, c, "orders", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -92,13 +91,8 @@ func TestReceiverIsTakenOver(t *testing.T) {
 func TestReceiverIsClosed(t *testing.T) {
 	k := sdktest.NewKernel(t)
 	c := k.Start(Start)
+	r, m, answer := underWay(t, c)
 	admin := c.HTTP(sdktest.Admin())
-	r, err := open(t, c, "orders", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer := inBackground(t, admin, "/endpoints/orders", "{}")
-	m := r.message()
 	for range 2 { // asked twice, it closes once
 		if err := r.stream.Send(&analyticsv1.ReceiveRequest{Request: &analyticsv1.ReceiveRequest_Close{Close: &analyticsv1.CloseReceiver{}}}); err != nil {
 			t.Fatal(err)
