@@ -60,8 +60,6 @@ func (r *Reconciler) left(name string, services []registry.Service) {
 	r.kickAskersOf(services)
 }
 
-func (r *Reconciler) isLeaving(name string) bool { return r.leaving.has(name) }
-
 // leaving is a set of names that is empty most of the time, and asked often. The zero value is empty. It is safe for concurrent use.
 type leaving struct {
 	count atomic.Int64 // of names

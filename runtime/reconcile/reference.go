@@ -127,7 +127,7 @@ func (ref *reference) settle() {
 		return
 	}
 	candidates := slices.DeleteFunc(track.Services(), func(s registry.Service) bool {
-		return s.Provider == ref.w.name || ref.w.r.isLeaving(ownerOf(s)) || ref.gate != nil && s.Service == component.CapabilityService
+		return s.Provider == ref.w.name || ref.w.r.leaving.has(ownerOf(s)) || ref.gate != nil && s.Service == component.CapabilityService
 	})
 	if ref.gate != nil {
 		defer ref.w.stale() // the unit looks whether it opens

@@ -140,7 +140,6 @@ func (u *unit) keep(c *plan.Component) *plan.Component {
 	kept := *c
 	f := u.history.fallback
 	kept.Package, kept.Config, kept.Requires, kept.References = f.Package, f.Config, f.Requires, f.References
-	kept.Requires, kept.References = u.history.fallback.Requires, u.history.fallback.References
 	return &kept
 }
 

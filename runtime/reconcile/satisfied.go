@@ -60,12 +60,12 @@ func waitsFor(c *plan.Component) *component.Cause {
 
 // providers are the services that satisfy a reference, those of leaving components excepted.
 func (r *Reconciler) providers(q *component.Require, consumer string) []registry.Service {
-	return slices.DeleteFunc(r.Registry.Find(queryOf(*q)), func(s registry.Service) bool { return s.Provider == consumer || r.isLeaving(ownerOf(s)) })
+	return slices.DeleteFunc(r.Registry.Find(queryOf(*q)), func(s registry.Service) bool { return s.Provider == consumer || r.leaving.has(ownerOf(s)) })
 }
 
 // provided is how many services satisfy a reference.
 func (r *Reconciler) provided(q *component.Require, consumer string) int {
-	return r.Registry.Count(queryOf(*q), func(s registry.Service) bool { return s.Provider != consumer && !r.isLeaving(ownerOf(s)) })
+	return r.Registry.Count(queryOf(*q), func(s registry.Service) bool { return s.Provider != consumer && !r.leaving.has(ownerOf(s)) })
 }
 
 // missingOne is an ErrMissing whose text is still to be written: thousands of units may wait at once, and each says anew why whenever a
@@ -94,7 +94,7 @@ func (r *Reconciler) explainMissing(planned *plan.Component, q *component.Requir
 			continue
 		}
 		provider := r.unit(w.Provider)
-		if provider == nil || r.serves(w.Provider, q.Service) && !r.isLeaving(w.Provider) {
+		if provider == nil || r.serves(w.Provider, q.Service) && !r.leaving.has(w.Provider) {
 			continue
 		}
 		state, why := provider.stands()

@@ -183,9 +183,12 @@ func (s *succession) takeOver(ctx context.Context) error {
 	told()
 	s.gen = s.result.Old
 	// Should the new one end meanwhile, calls wait for the next, and the old one is not waited for.
-	defer mourn(&u.body, func() { u.r.Registry.Suspend(u.name, u.process.Generation()) })()
-	alive, cancel := whileAlive(ctx, u.process)
+	alive, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer mourn(&u.body, func() {
+		cancel()
+		u.r.Registry.Suspend(u.name, u.process.Generation())
+	})()
 	s.bury(alive, &old)
 	return nil
 }

@@ -41,7 +41,6 @@ type Process struct {
 	slow       time.Duration
 	done       chan struct{}
 	exit       supervisor.Exit
-	gone       bool // guarded by the World's mu
 
 	mu        sync.Mutex
 	ended     bool

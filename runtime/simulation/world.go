@@ -189,7 +189,6 @@ func (w *World) gone(p *Process) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.processes, p)
-	p.gone = true
 	if w.holders[p.name] == p {
 		delete(w.holders, p.name)
 	}
@@ -199,7 +198,7 @@ func (w *World) gone(p *Process) {
 func (w *World) take(p *Process) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if p.gone { // it ended in its Acquire
+	if !w.processes[p] { // it ended in its Acquire
 		return errGone
 	}
 	if have := w.holders[p.name]; have != nil && have != p {
